@@ -1,0 +1,31 @@
+/* Small text forms that several layers read and print: numbers, durations, sizes, base64, percent-encoding.
+ *
+ * Place: base. Parsers take a whole slice and accept nothing else around it; all return
+ * ERR_BAD_INPUT on malformed and ERR_TOO_LARGE on overflowing input. */
+#ifndef TEXT_TEXT_H
+#define TEXT_TEXT_H
+
+#include "bytes/bytes.h"
+
+#include <stdint.h>
+
+/* Decimal digits only. */
+ERR_CHECKED enum err text_parse_u64(struct bytes text, uint64_t *ret_value);
+/* Go-style durations as Consul takes them: "10s", "1m30s", "250ms", "1.5h", "0"; result in ms. */
+ERR_CHECKED enum err text_parse_duration_ms(struct bytes text, uint64_t *ret_ms);
+/* "64KiB", "1MiB", "512" (bytes); K, M and G with or without iB are powers of 1024. */
+ERR_CHECKED enum err text_parse_size(struct bytes text, uint64_t *ret_bytes);
+/* "HOST:PORT", "[v6]:PORT"; host is copied without brackets. */
+ERR_CHECKED enum err text_parse_host_port(struct bytes text, char *host, size_t host_size,
+                                          uint16_t *ret_port);
+/* Appends the decoded form of %XX (and '+' as space when plus_is_space); a bad escape is refused. */
+ERR_CHECKED enum err text_percent_decode(struct bytes text, bool plus_is_space, struct buf *to);
+/* Appends with every byte outside A-Z a-z 0-9 - _ . ~ and the bytes in keep encoded as %XX. */
+ERR_CHECKED enum err text_percent_encode(struct bytes text, const char *keep, struct buf *to);
+/* Standard base64 with padding (RFC 4648 section 4). */
+ERR_CHECKED enum err text_base64_encode(struct bytes raw, struct buf *to);
+ERR_CHECKED enum err text_base64_decode(struct bytes text, struct buf *to);
+/* Lower-case hexadecimal, 16 digits, zero-terminated. */
+void text_hex64(uint64_t value, char dest[17]);
+
+#endif
