@@ -1,0 +1,354 @@
+/* Raft: a host of many groups, fed with inputs and drained of effects. Pure: no I/O, no clock, no threads.
+ *
+ * Place: core. node/engine drives it (in the program and in the simulator alike): it feeds messages,
+ * proposals, time and disk progress, and carries out the effects. Payloads are not in here: the core
+ * knows an entry by (index, term, kind, size); the engine keeps the bytes.
+ *
+ * Rules that hold between core and engine:
+ *   1. Time is an input. raft_feed is told `now` (monotonic, never backwards); raft_deadline says when
+ *      the core wants RAFT_IN_WAKE at the latest. There are no ticks.
+ *   2. Effects are drained in order. RAFT_FX_WAL effects carry wal_seq = 1, 2, 3, ...; the engine writes
+ *      them in that order and feeds RAFT_IN_DURABLE{wal_seq} when all up to it are on the disk.
+ *   3. A RAFT_FX_SEND may leave only when everything up to its after_wal_seq is durable. A leader's
+ *      appends carry 0: its disk works in parallel (dissertation section 10.2.1). Votes and
+ *      acknowledgements carry the write that they promise. Gates never decrease from effect to effect
+ *      of one peer, so the engine keeps one queue per peer.
+ *   4. When raft_feed returns, the log is what raft_fed says: the engine updates its entry cache at
+ *      once (truncate, then append), before it feeds anything else.
+ *   5. Configurations are active when appended, not when committed (section 6 of the paper). The first
+ *      one is the entry at index 1, written by the bootstrap.
+ *   6. Full is a return code (ERR_FULL), never a dropped promise.
+ *
+ * Safety: Figures 2 and 3 of "In Search of an Understandable Consensus Algorithm (Extended Version)"
+ * (Ongaro, Ousterhout 2014) and the dissertation "Consensus: Bridging Theory and Practice" (2014):
+ * pre-vote section 9.6, check-quorum section 6.2, ReadIndex section 6.4.
+ *
+ * Deliberately absent: membership change, leadership transfer and lease reads (not needed yet);
+ * payload bytes; any per-group timer that fires while a group is idle and led. */
+#ifndef RAFT_RAFT_H
+#define RAFT_RAFT_H
+
+#include "bytes/bytes.h"
+#include "clk/clk.h"
+#include "err/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint32_t raft_group_id; /* 1 is the meta group; 0 is no group */
+typedef uint32_t raft_node_id;  /* 1..; 0 is no node */
+typedef uint64_t raft_term;
+typedef uint64_t raft_index; /* the first entry has index 1; 0 is before the log */
+
+enum {
+    RAFT_MEMBERS_MAX = 32,
+    RAFT_PEERS_MAX = 64,
+    /* Bytes of an encoded configuration at most. */
+    RAFT_CONFIG_BYTES_MAX = 4 + RAFT_MEMBERS_MAX * 16,
+};
+
+enum raft_entry_kind {
+    RAFT_ENTRY_COMMAND = 1, /* bytes for the state machine */
+    RAFT_ENTRY_NOOP = 2,    /* first entry of each term; no payload */
+    RAFT_ENTRY_CONFIG = 3,  /* an encoded struct raft_config */
+};
+
+/* What the core knows of an entry. */
+struct raft_entry_info {
+    raft_term term;
+    uint32_t size; /* payload bytes */
+    enum raft_entry_kind kind;
+    /* Payload of a CONFIG entry, borrowed during the call; NULL for the other kinds. */
+    const uint8_t *config_bytes;
+};
+
+enum raft_member_role {
+    RAFT_VOTER = 1,
+    RAFT_LEARNER = 2
+};
+
+/* A member is a node together with the disk that it was admitted with: the same node on an empty or
+ * unknown disk is not that member. */
+struct raft_member {
+    raft_node_id node;
+    enum raft_member_role role;
+    uint64_t storage_id;
+};
+
+struct raft_config {
+    uint32_t count;
+    struct raft_member members[RAFT_MEMBERS_MAX];
+};
+
+/* Versioned encoding, the payload of CONFIG entries and part of snapshots. */
+ERR_CHECKED enum err raft_config_encode(const struct raft_config *config, struct buf *to);
+ERR_CHECKED enum err raft_config_decode(struct bytes from, struct raft_config *ret_config);
+
+struct raft_hard_state {
+    raft_term term;
+    raft_node_id vote; /* whom this node voted for in term, or 0 */
+};
+
+/* What a snapshot stands for: everything up to index. */
+struct raft_snapshot_meta {
+    raft_index index;
+    raft_term term;
+    raft_index config_index;
+    struct raft_config config;
+};
+
+/* ---- messages between nodes ------------------------------------------------------------------- */
+
+enum raft_msg_type {
+    RAFT_MSG_PREVOTE = 1,
+    RAFT_MSG_PREVOTE_REPLY,
+    RAFT_MSG_VOTE,
+    RAFT_MSG_VOTE_REPLY,
+    RAFT_MSG_APPEND,       /* also the heartbeat: then without entries */
+    RAFT_MSG_APPEND_REPLY, /* acknowledges up to `index`, or rejects with a hint */
+    RAFT_MSG_READ,         /* a follower asks the leader for a read index */
+    RAFT_MSG_READ_REPLY,
+};
+
+/* One message; which fields mean something depends on the type (see raft_msg.c for the byte table). */
+struct raft_msg {
+    enum raft_msg_type type;
+    raft_group_id group;
+    raft_node_id from;
+    raft_node_id to;
+    raft_term term; /* sender's term (for PREVOTE: the term it would start) */
+    raft_index
+        index; /* VOTE: last index; APPEND: previous index; REPLY: match, or rejected index */
+    raft_term log_term;   /* VOTE: last term; APPEND: previous term; reject: term of the hint */
+    raft_index commit;    /* APPEND: leader's commit, never beyond what this message verifies */
+    raft_index hint;      /* reject: where the leader should try next (by term run) */
+    uint64_t token;       /* APPEND, its REPLY: read round; READ, READ_REPLY: the asker's token */
+    bool reject;          /* replies: refused */
+    bool snapshot_needed; /* APPEND_REPLY: the follower's log cannot take any append (repair) */
+};
+
+/* Appends the message header to the buffer (fixed size RAFT_MSG_BYTES, versioned by the connection). */
+enum {
+    RAFT_MSG_BYTES = 72
+};
+ERR_CHECKED enum err raft_msg_encode(const struct raft_msg *msg, struct buf *to);
+/* Reads one header; leaves the reader behind it. ERR_BAD_INPUT for impossible values. */
+ERR_CHECKED enum err raft_msg_decode(struct reader *from, struct raft_msg *ret_msg);
+
+/* ---- set-up ----------------------------------------------------------------------------------- */
+
+struct raft_host_cfg {
+    raft_node_id self;
+    uint64_t storage_id; /* this data directory's */
+    uint32_t groups_max;
+    clk_ns heartbeat;               /* 50 ms */
+    clk_ns election_min;            /* 300 ms */
+    clk_ns election_max;            /* 600 ms */
+    uint32_t inflight_msgs_max;     /* per group and peer, >= 1 */
+    uint32_t inflight_bytes_max;    /* per group and peer; one message may pass it */
+    uint32_t reads_max;             /* outstanding read requests per group */
+    uint64_t uncommitted_bytes_max; /* per group at the leader; above it proposals get ERR_FULL */
+    uint64_t seed;                  /* of the election timeouts */
+};
+
+struct raft_host;
+
+/* Allocates everything that is allocated up front; CHECKs the configuration's ranges. Owned by the caller. */
+struct raft_host *raft_host_new(const struct raft_host_cfg *cfg);
+/* Accepts NULL. */
+void raft_host_free(struct raft_host *host);
+
+enum raft_boot_verdict {
+    RAFT_BOOT_CLEAN, /* the log is whole (a torn tail was cut: it cannot have been acknowledged) */
+    RAFT_BOOT_DAMAGED, /* something that may have been acknowledged is lost: neither vote nor lead
+                          until the log has been repaired from a leader */
+};
+
+/* A group as the WAL has it. Arrays are borrowed during the call. */
+struct raft_boot {
+    raft_group_id group;
+    enum raft_boot_verdict verdict;
+    struct raft_hard_state hard_state;
+    struct raft_snapshot_meta snapshot; /* index 0: none */
+    raft_index last_index;              /* >= snapshot.index */
+
+    /* Terms of the entries after the snapshot, as runs in ascending order. */
+    const struct raft_term_run {
+        raft_index first;
+        raft_term term;
+    } * runs;
+
+    size_t run_count;
+
+    /* Configuration entries in the log after the snapshot, ascending. */
+    const struct raft_boot_config {
+        raft_index index;
+        struct raft_config config;
+    } * configs;
+
+    size_t config_count;
+    raft_index applied; /* what the state machine has; <= last_index */
+};
+
+/* Opens a group. ERR_EXISTS, ERR_FULL (groups_max), ERR_CORRUPT (the boot contradicts itself). */
+ERR_CHECKED enum err raft_group_open(struct raft_host *host, clk_ns now,
+                                     const struct raft_boot *boot);
+
+/* ---- inputs ----------------------------------------------------------------------------------- */
+
+enum raft_input_kind {
+    RAFT_IN_WAKE, /* time has passed */
+    RAFT_IN_MSG,  /* msg, and for APPEND its entries */
+    RAFT_IN_BOOTSTRAP, /* entries[0] is the CONFIG entry: an empty group starts with it at index 1, term 1 */
+    RAFT_IN_PROPOSE,       /* group, entries (COMMANDs; terms are ignored and set by the core) */
+    RAFT_IN_READ,          /* group, tag: wants a read index */
+    RAFT_IN_CAMPAIGN,      /* group: start an election now (tests, single voter) */
+    RAFT_IN_DURABLE,       /* wal_seq: one watermark for the whole host */
+    RAFT_IN_APPLIED,       /* group, index: the state machine has applied up to it */
+    RAFT_IN_COMPACTED,     /* group, snapshot: a snapshot exists; the log may begin after `index` */
+    RAFT_IN_SNAP_RECEIVED, /* group, snapshot: a verified snapshot file from the leader is here */
+    RAFT_IN_SNAP_SENT,     /* group, node, ok: the transfer asked for by SNAP_WANT ended */
+    RAFT_IN_PEER_UP,       /* node, storage_id, trusted */
+    RAFT_IN_PEER_DOWN,     /* node: its connection was reset or refused; ends stickiness to it */
+};
+
+struct raft_input {
+    enum raft_input_kind kind;
+    raft_group_id group;
+    const struct raft_msg *msg;
+    const struct raft_entry_info *entries;
+    uint32_t entry_count;
+    uint64_t tag;
+    uint64_t wal_seq;
+    raft_index index; /* APPLIED: applied; COMPACTED: first index kept in the log is index + 1 */
+    const struct raft_snapshot_meta *snapshot;
+    raft_node_id node;
+    uint64_t storage_id;
+    bool trusted; /* PEER_UP: false when the peer came back with an older boot count or a shorter
+                     durable sequence than remembered: its votes and acknowledgements do not count */
+    bool ok;
+};
+
+/* What a feed did to the log of the input's group, for the engine's entry cache (rule 4). */
+struct raft_fed {
+    raft_index truncated_from; /* entries from here on are gone; 0: none */
+    raft_index first;          /* first entry of the input that was appended; 0: none */
+    raft_index last;
+    uint32_t skipped; /* input entries before `first` that the log had already */
+    raft_term term;   /* term given to proposed entries */
+};
+
+/* Feeds one input. ERR_OK; ERR_FULL (proposals, reads: try later); ERR_NOT_LEADER (proposals; the
+ * leader, if known, is in the view); ERR_NO_LEADER (reads); ERR_NOT_FOUND (no such group);
+ * ERR_BAD_INPUT (an impossible message: the peer is faulty, nothing changed). ret_fed may be NULL
+ * for inputs that cannot change a log. */
+ERR_CHECKED enum err raft_feed(struct raft_host *host, clk_ns now, const struct raft_input *input,
+                               struct raft_fed *ret_fed);
+
+/* ---- effects ---------------------------------------------------------------------------------- */
+
+enum raft_effect_kind {
+    RAFT_FX_WAL, /* write: hard state and/or truncate and/or entries first..last, or a snapshot mark */
+    RAFT_FX_SEND, /* msg after after_wal_seq; for APPEND with entries [first, last], see raft_sent */
+    RAFT_FX_APPLY,        /* entries first..last are committed and durable here: apply them */
+    RAFT_FX_READ_OK,      /* tag: answer when applied >= index */
+    RAFT_FX_READ_FAIL,    /* tag: ask again (no leader, leadership lost) */
+    RAFT_FX_SNAP_WANT,    /* node lags behind the log: send it the newest snapshot */
+    RAFT_FX_SNAP_INSTALL, /* replace the state machine by the received snapshot, then feed APPLIED */
+    RAFT_FX_ROLE,         /* role, term or leader changed (view has them) */
+    RAFT_FX_CONFIG,       /* the active configuration changed */
+};
+
+struct raft_effect {
+    enum raft_effect_kind kind;
+    raft_group_id group;
+    /* WAL */
+    uint64_t wal_seq;
+    bool has_hard_state;
+    bool has_snapshot; /* the log is replaced by `snapshot`: nothing before it remains */
+    struct raft_hard_state hard_state;
+    raft_index truncate_from; /* 0: none */
+    raft_index first;         /* 0: no entries; also of SEND and APPLY */
+    raft_index last;
+    /* SEND */
+    struct raft_msg msg;
+    uint64_t after_wal_seq;
+    uint32_t
+        budget_bytes; /* APPEND with entries: send at most so many payload bytes, but at least one entry */
+    /* READ_*, SNAP_* */
+    uint64_t tag;
+    raft_index index;
+    raft_node_id node;
+    const struct raft_snapshot_meta *snapshot; /* WAL, SNAP_INSTALL: borrowed until the next feed */
+};
+
+/* Takes up to cap effects, in order; returns how many. Call until it returns 0: effects are produced
+ * lazily (an APPEND is built when it is drained), so the core buffers ranges, never messages. */
+size_t raft_drain(struct raft_host *host, clk_ns now, struct raft_effect *effects, size_t cap);
+
+/* The engine's answer to an APPEND effect with entries, before the next drain or feed: how far it
+ * got (first <= last_sent <= last; the budget or its cache may end earlier) and the payload bytes.
+ * last_sent = first - 1: the entries are not in the log any more and a snapshot is needed. */
+void raft_sent(struct raft_host *host, raft_group_id group, raft_node_id to, raft_index last_sent,
+               uint64_t bytes);
+
+/* When RAFT_IN_WAKE is wanted at the latest; CLK_NEVER when nothing is timed. */
+clk_ns raft_deadline(const struct raft_host *host);
+
+/* ---- inspection ------------------------------------------------------------------------------- */
+
+enum raft_role {
+    RAFT_FOLLOWER,
+    RAFT_PRECANDIDATE,
+    RAFT_CANDIDATE,
+    RAFT_LEADER
+};
+
+enum raft_progress_state {
+    RAFT_PROBE,
+    RAFT_STREAM,
+    RAFT_SNAPSHOT
+};
+
+struct raft_peer_view {
+    raft_node_id node;
+    enum raft_progress_state state;
+    raft_index match;
+    raft_index next;
+    bool trusted;
+    bool recent; /* heard of within an election timeout */
+    clk_ns last_heard;
+};
+
+struct raft_view {
+    enum raft_role role;
+    raft_term term;
+    raft_node_id vote;
+    raft_node_id leader; /* 0: none known */
+    bool is_voter;       /* this node on this disk is a voter of the active configuration */
+    bool repairing;      /* damaged: neither votes nor leads */
+    bool leads_safely;   /* leader, and an entry of its own term is committed */
+    raft_index first;    /* first index in the log */
+    raft_index last;
+    raft_index durable; /* own disk */
+    raft_index commit;
+    raft_index applied;
+    raft_index config_index;
+    struct raft_config config;
+    uint32_t peer_count; /* leader only */
+    struct raft_peer_view peers[RAFT_MEMBERS_MAX];
+};
+
+/* ERR_NOT_FOUND when there is no such group. */
+ERR_CHECKED enum err raft_view(const struct raft_host *host, raft_group_id group,
+                               struct raft_view *ret_view);
+/* Term of an entry in the log or at the snapshot; 0 when it is outside. */
+raft_term raft_term_at(const struct raft_host *host, raft_group_id group, raft_index index);
+const char *raft_role_name(enum raft_role role);
+/* Hash over everything that decides the future of this host: two runs of one seed must agree. */
+uint64_t raft_fingerprint(const struct raft_host *host);
+/* CHECKs the local invariants of all groups; cheap enough to run after each step in tests. */
+void raft_check(const struct raft_host *host);
+
+#endif
