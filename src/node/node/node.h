@@ -1,0 +1,242 @@
+/* The node: the only way in to the cluster's state for every door. propose, read, watch, renew.
+ *
+ * Place: node. Doors (serve/...) run on edge threads and call these functions there; callbacks come on
+ * the same edge thread, never inside the call that started them unless said so. Behind this header:
+ * the core thread (engine: Raft groups, WAL, peers), the apply thread (one writer of the store), the
+ * edges, and one ring from apply to each edge.
+ *
+ * The ordering promise (docs/architecture.md, "The ring"):
+ *   1. Results of proposals and changes of tables reach an edge in index order.
+ *   2. The ring to an edge is filled up to index M before a snapshot that shows M can be opened, and
+ *      node_read drains the ring to M before it calls back. So a change callback comes before any read
+ *      that shows the change, a proposal's result before or with it, and a read after one's own
+ *      write's result sees that write. FIFO per connection follows.
+ *   3. An edge whose ring overflows gets NODE_EVENT_LAGGED: the door closes the connections that hang
+ *      on the feed; they re-synchronise by their protocol. Apply never waits for an edge.
+ *
+ * Ownership: request structs are the caller's, embedded in its connection or request; they must stay
+ * until their callback, or until the matching cancel function returned. Slices in callbacks are
+ * borrowed until the callback returns. Everything is bounded: when a queue is full the call returns
+ * ERR_FULL at once and the door answers "busy". */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "bytes/bytes.h"
+#include "clk/clk.h"
+#include "err/err.h"
+#include "list/list.h"
+#include "machine/machine.h"
+#include "map/map.h"
+#include "raft/raft.h"
+#include "table/table.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct node;
+struct node_edge;
+struct metrics_set;
+
+enum {
+    NODE_ID_MAX = 255,
+    NODE_NAME_MAX = 64,
+    NODE_ADDR_MAX = 64,
+    NODE_EDGES_MAX = 16
+};
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+struct node_peer_cfg {
+    raft_node_id id;
+    char peer_addr[NODE_ADDR_MAX]; /* HOST:PORT of its peer port */
+};
+
+struct node_cfg {
+    raft_node_id id;          /* 1..NODE_ID_MAX */
+    char name[NODE_NAME_MAX]; /* unique in the cluster; Consul's Node */
+    char data_dir[256];
+    char peer_addr[NODE_ADDR_MAX];    /* where this node listens for peers */
+    char http_addr[NODE_ADDR_MAX];    /* advertised: API and Consul port */
+    char gateway_addr[NODE_ADDR_MAX]; /* advertised: gateway port */
+    char datacenter[NODE_NAME_MAX];   /* "dc1" */
+    uint32_t peer_count;              /* initial members, this node included: 1, 3 or 5 */
+    struct node_peer_cfg peers[8];
+    uint32_t edge_count; /* 0: cores - 1, at least 1 */
+    int loop_backend;    /* enum loop_backend */
+    uint64_t wal_segment_bytes;
+    uint64_t store_map_bytes;
+};
+
+/* Opens the data directory (lock, identity, WAL, store), replays, starts the threads. On failure the
+ * note names what and where. ERR_IN_USE (locked, port taken), ERR_MISMATCH (other cluster or node, newer
+ * format), ERR_CORRUPT, ERR_NO_SPACE, ERR_IO. */
+ERR_CHECKED enum err node_start(const struct node_cfg *cfg, struct node **ret_node,
+                                struct err_note *note);
+/* Asks the node to stop; any thread. The callback given to node_on_stopped tells when it has. */
+void node_request_stop(struct node *node);
+/* Called once, on the core thread, when the node stops by itself: a failed WAL (ERR_POISONED), a full
+ * disk (ERR_NO_SPACE), an unknown command (ERR_UNSUPPORTED). The text is for a person. */
+void node_on_fatal(struct node *node, void (*fn)(void *self, enum err why, const char *text),
+                   void *self);
+/* Joins the threads, flushes the WAL, writes the store's clean mark, frees. */
+void node_stop(struct node *node);
+const struct node_cfg *node_config(const struct node *node);
+struct metrics_set *node_metrics(struct node *node);
+
+/* ---- edges ------------------------------------------------------------------------------------ */
+
+uint32_t node_edge_count(const struct node *node);
+struct node_edge *node_edge_at(struct node *node, uint32_t number);
+/* Runs fn on the edge's thread; any thread may call, before or after the edges run. */
+ERR_CHECKED enum err node_edge_post(struct node_edge *edge, void (*fn)(void *self), void *self);
+struct loop *node_edge_loop(struct node_edge *edge);
+uint32_t node_edge_number(const struct node_edge *edge);
+struct node *node_edge_node(struct node_edge *edge);
+
+/* ---- who asks --------------------------------------------------------------------------------- */
+
+/* Travels with every call: for permission, for cutting short what nobody waits for, and for finding
+ * one request in the logs of all nodes. */
+struct node_call {
+    struct bytes
+        principal;        /* who: "anonymous", a token's accessor, "system:health"; <= 128 bytes */
+    clk_ns deadline;      /* loop time; 0: the node's default (10 s) */
+    uint8_t trace_id[16]; /* W3C trace id; all zero: none */
+};
+
+/* ---- propose ---------------------------------------------------------------------------------- */
+
+/* A write. Answered from this node's own apply: when the callback comes with ERR_OK the command was
+ * committed (durable on a majority) and applied here; `result` holds the state machine's verdict.
+ * ERR_FULL, ERR_NO_LEADER (certainly not done), ERR_UNKNOWN (deadline passed, may still happen),
+ * ERR_STOPPING. */
+struct node_proposal {
+    void (*done)(struct node_proposal *proposal, enum err err, const struct machine_result *result);
+    /* private: */
+    struct list link;
+    struct map_node by_id;
+    uint64_t id;
+};
+
+/* body: the command's body as its core module encoded it, copied. kind: enum machine_kind. */
+ERR_CHECKED enum err node_propose(struct node_edge *edge, const struct node_call *call,
+                                  uint16_t kind, struct bytes body, struct node_proposal *proposal);
+/* The callback will not come; the command may still be applied. */
+void node_propose_cancel(struct node_edge *edge, struct node_proposal *proposal);
+
+/* ---- read ------------------------------------------------------------------------------------- */
+
+enum node_consistency {
+    NODE_STALE,      /* this node's applied state, now; works without a leader */
+    NODE_CONSISTENT, /* linearizable: ReadIndex, one batched round */
+};
+
+struct node_snapshot {
+    struct table_txn *txn; /* read-only; valid until the callback returns */
+    uint64_t index;        /* applied index that it shows */
+    bool known_leader;
+    uint64_t last_contact_ms; /* since the leader was last heard of; 0 on the leader */
+};
+
+struct node_reading {
+    /* ERR_OK with a snapshot, or ERR_NO_LEADER, ERR_TIMEOUT, ERR_FULL, ERR_STOPPING with NULL. */
+    void (*done)(struct node_reading *reading, enum err err, const struct node_snapshot *snapshot);
+    /* private: */
+    struct list link;
+    uint64_t index;
+    clk_ns deadline;
+    enum node_consistency consistency;
+};
+
+/* NODE_STALE calls back before it returns. */
+ERR_CHECKED enum err node_read(struct node_edge *edge, const struct node_call *call,
+                               enum node_consistency consistency, struct node_reading *reading);
+void node_read_cancel(struct node_edge *edge, struct node_reading *reading);
+
+/* ---- watch ------------------------------------------------------------------------------------ */
+
+/* A standing subscription to changes of one table: of one key, of a prefix, or of all (empty prefix). */
+struct node_watch {
+    /* Called once per change in index order, on the edge, before any read shows it. The watch may be
+     * removed inside. */
+    void (*changed)(struct node_watch *watch, const struct machine_change *change);
+    /* private: */
+    struct list link;
+    struct map_node by_key;
+    enum table_id table;
+    bool prefix;
+    uint8_t *key;
+    size_t key_len;
+};
+
+/* Copies the key. ERR_FULL above the edge's limit of watches. Only changes after the call are told:
+ * register first, then read. */
+ERR_CHECKED enum err node_watch_add(struct node_edge *edge, struct node_watch *watch,
+                                    enum table_id table, struct bytes key, bool prefix);
+/* Does nothing when it is not registered. */
+void node_watch_remove(struct node_edge *edge, struct node_watch *watch);
+
+/* Things that concern a whole edge. */
+enum node_event {
+    NODE_EVENT_LAGGED, /* changes were lost on this edge: re-read everything that hangs on the feed */
+    NODE_EVENT_LEADER, /* another leader, or none */
+    NODE_EVENT_STOPPING,
+};
+
+struct node_listener {
+    void (*event)(struct node_listener *listener, enum node_event event);
+    struct list link;
+};
+
+void node_listen(struct node_edge *edge, struct node_listener *listener);
+void node_unlisten(struct node_edge *edge, struct node_listener *listener);
+
+/* ---- leases ----------------------------------------------------------------------------------- */
+
+/* A heartbeat or verdict for a check, passed to the check's owner node wherever it is; never in the
+ * log unless it changes the check's status. */
+struct node_lease_update {
+    /* ERR_OK; ERR_NOT_FOUND (no such check: the client registers again), ERR_TIMEOUT, ERR_FULL. */
+    void (*done)(struct node_lease_update *update, enum err err);
+    /* private: */
+    struct list link;
+    uint64_t id;
+    clk_ns deadline;
+};
+
+/* status: enum registry_status; output is copied (cut at 4 KiB). node_name/check_id name the check. */
+ERR_CHECKED enum err node_lease_renew(struct node_edge *edge, const struct node_call *call,
+                                      struct bytes node_name, struct bytes check_id, int status,
+                                      struct bytes output, struct node_lease_update *update);
+void node_lease_cancel(struct node_edge *edge, struct node_lease_update *update);
+
+/* ---- status ----------------------------------------------------------------------------------- */
+
+/* What this node knows of the cluster at this moment; copied, cheap, any edge. */
+struct node_status {
+    raft_node_id self;
+    uint64_t cluster_id;
+    uint64_t storage_id;
+    uint64_t boot_count;
+    struct raft_view meta; /* group 1 as the engine saw it last (at most 50 ms old) */
+    uint64_t applied;      /* by the store */
+    uint64_t wal_bytes;
+    uint64_t wal_durable_seq;
+    uint64_t snapshot_index;
+    const char *backend; /* "io_uring" or "epoll" */
+    uint32_t peer_count;
+
+    struct node_peer_status {
+        raft_node_id id;
+        bool connected;
+        bool trusted;
+        char refused[ERR_NOTE_MAX]; /* why its last connection was refused, or "" */
+        uint64_t last_heard_ms;     /* ago; UINT64_MAX: never */
+        uint64_t match;             /* leader only */
+    } peers[RAFT_PEERS_MAX];
+};
+
+void node_status_get(struct node_edge *edge, struct node_status *ret_status);
+
+#endif
