@@ -5,11 +5,13 @@
  *
  * Invariants:
  *   1. buf: len <= cap <= max, and data is NULL only while cap is 0.
- *   2. reader: position <= end; after the first failure every read returns zero values and
- *      reader_ok() stays false, so that a decoder may check once at its end. */
+ *   2. reader: position <= end; after the first failure nothing is left to read, every read returns
+ *      zero values and reader_ok() stays false, so that a decoder may check once at its end, and a
+ *      loop over what is left ends. */
 #ifndef BYTES_BYTES_H
 #define BYTES_BYTES_H
 
+#include "check/check.h"
 #include "err/err.h"
 
 #include <stdbool.h>
@@ -42,7 +44,9 @@ static inline struct bytes bytes_of_str(const char *text)
 /* The part from offset on (offset <= len). */
 static inline struct bytes bytes_from(struct bytes slice, size_t offset)
 {
-    return (struct bytes){slice.data + offset, slice.len - offset};
+    CHECK(offset <= slice.len);
+    /* Adding even 0 to a null pointer is undefined (C17 6.5.6). */
+    return offset == 0 ? slice : (struct bytes){slice.data + offset, slice.len - offset};
 }
 
 bool bytes_eq(struct bytes a, struct bytes b);
@@ -125,7 +129,7 @@ struct reader {
 
 static inline struct reader reader_of(struct bytes slice)
 {
-    return (struct reader){slice.data, slice.data + slice.len, false};
+    return (struct reader){slice.data, slice.len == 0 ? slice.data : slice.data + slice.len, false};
 }
 
 static inline bool reader_ok(const struct reader *r)
@@ -135,7 +139,7 @@ static inline bool reader_ok(const struct reader *r)
 
 static inline size_t reader_left(const struct reader *r)
 {
-    return (size_t)(r->end - r->at);
+    return r->at == r->end ? 0 : (size_t)(r->end - r->at);
 }
 
 uint8_t read_u8(struct reader *r);
@@ -161,6 +165,7 @@ struct buf {
 void buf_init(struct buf *b, size_t max);
 /* Frees the memory; the buffer may be used again. Accepts NULL. */
 void buf_done(struct buf *b);
+
 /* Keeps the memory, forgets the content. */
 static inline void buf_clear(struct buf *b)
 {
@@ -172,10 +177,12 @@ static inline struct bytes buf_bytes(const struct buf *b)
     return (struct bytes){b->data, b->len};
 }
 
-/* Makes room for extra more bytes: ERR_FULL when that would pass max. */
+/* Makes room for extra more bytes after len, to be filled by the caller, who then raises len:
+ * ERR_FULL when that would pass max. */
 ERR_CHECKED enum err buf_reserve(struct buf *b, size_t extra);
+/* Copies the slice, all or nothing: ERR_FULL. The slice must not lie in this buffer. */
 ERR_CHECKED enum err buf_append(struct buf *b, struct bytes slice);
-/* printf into the buffer (no terminating zero counted in len). */
+/* printf into the buffer, all or nothing (no terminating zero is counted or kept): ERR_FULL. */
 ERR_CHECKED enum err buf_printf(struct buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Drops the first count bytes (count <= len), moving the rest down. */

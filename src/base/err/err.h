@@ -13,15 +13,18 @@
 #define ERR_CHECKED __attribute__((warn_unused_result))
 
 enum err {
-#define X(name, sentence, retryable) name,
+#define X(name, reason, sentence, retryable) name,
     ERR_CODES(X)
 #undef X
-        ERR_COUNT
+    ERR_COUNT
 };
 
 /* Bytes of detail in a note, with the terminating zero; longer detail is cut. */
-enum { ERR_NOTE_MAX = 256 };
+enum {
+    ERR_NOTE_MAX = 256
+};
 
+/* Zeroed to begin: an empty text means "nothing more is known". */
 struct err_note {
     char text[ERR_NOTE_MAX];
 };
@@ -44,7 +47,8 @@ enum err err_from_errno(int errno_value);
 enum err err_note_set(struct err_note *note, enum err code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the note's text, printf style; same NULL rule; returns code. */
+/* Puts "prefix: " before the note's text (before the code's sentence when the note is empty), printf
+ * style; what does not fit is cut at the end. Same NULL rule; returns code. */
 enum err err_note_wrap(struct err_note *note, enum err code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

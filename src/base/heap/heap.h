@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Zeroed to begin; embedded in its owner. */
 struct heap_node {
     uint64_t key;
     uint64_t order;
@@ -24,13 +25,16 @@ struct heap {
 };
 
 void heap_init(struct heap *heap);
+/* Frees the array; nodes that are still in it are not touched. */
 void heap_done(struct heap *heap);
+
 static inline bool heap_linked(const struct heap_node *node)
 {
     return node->position != 0;
 }
 
-/* Inserts, or moves a node that is already in this heap. */
+/* Inserts, or moves a node that is already in this heap; a moved node counts as inserted now, so it
+ * comes after those with the same key. */
 void heap_set(struct heap *heap, struct heap_node *node, uint64_t key);
 /* Does nothing when the node is in no heap. */
 void heap_remove(struct heap *heap, struct heap_node *node);

@@ -18,29 +18,33 @@ void *mem_alloc(size_t size) __attribute__((malloc, alloc_size(1), returns_nonnu
 /* Zeroed memory aligned to `alignment` (a power of two >= 16), for objects with cache-line members. */
 void *mem_alloc_aligned(size_t alignment, size_t size)
     __attribute__((malloc, alloc_size(2), returns_nonnull));
-/* count * size with an overflow check, zeroed. */
+/* count * size zeroed; a product that overflows aborts, a product of 0 gives an address to free. */
 void *mem_alloc_array(size_t count, size_t size)
     __attribute__((malloc, alloc_size(1, 2), returns_nonnull));
-/* Grows or shrinks; new bytes are not zeroed; NULL acts as mem_alloc without zeroing. */
+/* Grows or shrinks, size > 0; new bytes are not zeroed; NULL acts as mem_alloc without zeroing. */
 void *mem_resize(void *old, size_t size) __attribute__((alloc_size(2), returns_nonnull));
-/* An owned, zero-terminated copy. */
+/* Owned, zero-terminated copies. */
 char *mem_strdup(const char *text) __attribute__((malloc, returns_nonnull));
 char *mem_dup_bytes(struct bytes slice) __attribute__((malloc, returns_nonnull));
 /* Accepts NULL. */
 void mem_free(void *memory);
 
-/* Arena: allocations that die together. Chunks are kept on reset, so a warm arena allocates nothing. */
+/* Arena: allocations that die together. Chunks are kept on reset, so a warm arena allocates nothing;
+ * only objects larger than a chunk have memory of their own, which a reset gives back. The memory
+ * held is at most 3 * max + chunk_size. */
 struct mem_chunk;
 
 struct arena {
     struct mem_chunk *first;
-    struct mem_chunk *current;
+    struct mem_chunk *current; /* the chunk that is being filled; those after it are empty */
+    struct mem_chunk *large;   /* objects over chunk_size */
     size_t chunk_size;
-    size_t used;
+    size_t used; /* bytes handed out since the last reset, each object rounded up to 16 */
     size_t max;
 };
 
-/* chunk_size: bytes per chunk; max: bytes in all, after which arena_alloc returns NULL. */
+/* chunk_size: bytes per chunk, > 0 (rounded up to 16); max: bytes of objects, each rounded up to 16,
+ * after which arena_alloc returns NULL. Allocates nothing yet. */
 void arena_init(struct arena *arena, size_t chunk_size, size_t max);
 /* 16-byte aligned, not zeroed; NULL when the arena's max would be passed. */
 void *arena_alloc(struct arena *arena, size_t size) __attribute__((alloc_size(2)));
@@ -48,6 +52,7 @@ void *arena_alloc(struct arena *arena, size_t size) __attribute__((alloc_size(2)
 uint8_t *arena_dup(struct arena *arena, struct bytes slice);
 /* Forgets all objects, keeps the chunks. */
 void arena_reset(struct arena *arena);
+/* Frees everything; the arena may be used again. Accepts NULL. */
 void arena_done(struct arena *arena);
 
 /* Pool: objects of one size from a free list. Not thread-safe. */
@@ -60,10 +65,12 @@ struct pool {
     size_t cached_max;
 };
 
-/* live_max: objects out at once before pool_get returns NULL; cached_max: free objects kept. */
+/* object_size > 0 in bytes; live_max: objects out at once before pool_get returns NULL; cached_max:
+ * free objects kept. Allocates nothing yet. */
 void pool_init(struct pool *pool, size_t object_size, size_t live_max, size_t cached_max);
-/* Not zeroed; NULL when live_max is reached. */
+/* 16-byte aligned, not zeroed; NULL when live_max is reached. */
 void *pool_get(struct pool *pool);
+/* Takes back an object of this pool; accepts NULL. */
 void pool_put(struct pool *pool, void *object);
 /* Frees the cached objects; all objects must have been put back. */
 void pool_done(struct pool *pool);

@@ -23,8 +23,10 @@ struct spsc {
     size_t tail_copy;                 /* consumer's last view of tail */
 };
 
-/* capacity is rounded up to a power of two. */
+/* capacity > 0 in items, rounded up to a power of two. A struct spsc on the heap needs
+ * mem_alloc_aligned(64, ...), and so does everything that embeds one. */
 void spsc_init(struct spsc *queue, size_t capacity);
+/* Frees the slots, not the items that are left; both sides must be finished with the queue. */
 void spsc_done(struct spsc *queue);
 /* Producer: false when full. item is not NULL. */
 bool spsc_push(struct spsc *queue, void *item);

@@ -1,0 +1,45 @@
+/* Death tests: a claim that a misuse aborts the process, tried in a child. */
+#ifndef DEATH_H
+#define DEATH_H
+
+#include "test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Runs act(argument) in a child process, which must end by SIGABRT after printing `says` on its
+ * standard error. */
+static inline void assert_aborts(void (*act)(void *), void *argument, const char *says)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)dup2(ends[1], STDERR_FILENO);
+        (void)signal(SIGABRT, SIG_DFL);
+        act(argument);
+        _exit(0);
+    }
+    close(ends[1]);
+    char text[4096];
+    size_t used = 0;
+    ssize_t got = 0;
+    while (used < sizeof(text) - 1 &&
+           (got = read(ends[0], text + used, sizeof(text) - 1 - used)) > 0) {
+        used += (size_t)got;
+    }
+    text[used] = '\0';
+    close(ends[0]);
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+    assert_non_null(strstr(text, says));
+}
+
+#endif
