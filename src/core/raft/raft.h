@@ -10,9 +10,10 @@
  *   2. Effects are drained in order. RAFT_FX_WAL effects carry wal_seq = 1, 2, 3, ...; the engine writes
  *      them in that order and feeds RAFT_IN_DURABLE{wal_seq} when all up to it are on the disk.
  *   3. A RAFT_FX_SEND may leave only when everything up to its after_wal_seq is durable. A leader's
- *      appends carry 0: its disk works in parallel (dissertation section 10.2.1). Votes and
- *      acknowledgements carry the write that they promise. Gates never decrease from effect to effect
- *      of one peer, so the engine keeps one queue per peer.
+ *      appends carry 0: its disk works in parallel (dissertation section 10.2.1). Votes, vote requests
+ *      and acknowledgements carry the write that they promise. The gates other than 0 never decrease
+ *      from effect to effect, so the engine keeps one queue of gated messages per peer; a message with
+ *      gate 0 leaves at once and may overtake them.
  *   4. When raft_feed returns, the log is what raft_fed says: the engine updates its entry cache at
  *      once (truncate, then append), before it feeds anything else.
  *   5. Configurations are active when appended, not when committed (section 6 of the paper). The first
@@ -88,6 +89,9 @@ ERR_CHECKED enum err raft_config_decode(struct bytes from, struct raft_config *r
 struct raft_hard_state {
     raft_term term;
     raft_node_id vote; /* whom this node voted for in term, or 0 */
+    /* Something that may have been acknowledged was lost (RAFT_BOOT_DAMAGED) and has not been repaired
+     * from a leader yet. Survives restarts, so it is on the disk like term and vote. */
+    bool repairing;
 };
 
 /* What a snapshot stands for: everything up to index. */
@@ -120,17 +124,18 @@ struct raft_msg {
     raft_term term; /* sender's term (for PREVOTE: the term it would start) */
     raft_index
         index; /* VOTE: last index; APPEND: previous index; REPLY: match, or rejected index */
-    raft_term log_term;   /* VOTE: last term; APPEND: previous term; reject: term of the hint */
-    raft_index commit;    /* APPEND: leader's commit, never beyond what this message verifies */
-    raft_index hint;      /* reject: where the leader should try next (by term run) */
-    uint64_t token;       /* APPEND, its REPLY: read round; READ, READ_REPLY: the asker's token */
-    bool reject;          /* replies: refused */
-    bool snapshot_needed; /* APPEND_REPLY: the follower's log cannot take any append (repair) */
+    raft_term log_term; /* VOTE: last term; APPEND: previous term; reject: term of the hint */
+    raft_index commit;  /* APPEND: leader's commit, never beyond what this message verifies */
+    raft_index hint;    /* reject: where the leader should try next (by term run); APPEND to a
+                             repairing follower: it is whole when it has everything up to here */
+    uint64_t token;     /* APPEND, its REPLY: read round; READ, READ_REPLY: the asker's token */
+    bool reject;        /* replies: refused */
+    bool repairing;     /* APPEND_REPLY: the follower lost acknowledged entries: forget its match */
 };
 
 /* Appends the message header to the buffer (fixed size RAFT_MSG_BYTES, versioned by the connection). */
 enum {
-    RAFT_MSG_BYTES = 72
+    RAFT_MSG_BYTES = 64
 };
 ERR_CHECKED enum err raft_msg_encode(const struct raft_msg *msg, struct buf *to);
 /* Reads one header; leaves the reader behind it. ERR_BAD_INPUT for impossible values. */
@@ -140,7 +145,9 @@ ERR_CHECKED enum err raft_msg_decode(struct reader *from, struct raft_msg *ret_m
 
 struct raft_host_cfg {
     raft_node_id self;
-    uint64_t storage_id; /* this data directory's */
+    uint64_t storage_id; /* this data directory's; not 0 */
+    uint64_t boot_count; /* starts of this data directory, this one included: 1..2^24-1. Makes read
+                            tokens unique over restarts, so that no old answer fits a new question */
     uint32_t groups_max;
     clk_ns heartbeat;               /* 50 ms */
     clk_ns election_min;            /* 300 ms */
@@ -188,7 +195,9 @@ struct raft_boot {
     } * configs;
 
     size_t config_count;
-    raft_index applied; /* what the state machine has; <= last_index */
+    /* What the state machine has; <= last_index. Below snapshot.index it is useless and the first
+     * drain asks for RAFT_FX_SNAP_INSTALL. */
+    raft_index applied;
 };
 
 /* Opens a group. ERR_EXISTS, ERR_FULL (groups_max), ERR_CORRUPT (the boot contradicts itself). */
@@ -207,10 +216,14 @@ enum raft_input_kind {
     RAFT_IN_DURABLE,       /* wal_seq: one watermark for the whole host */
     RAFT_IN_APPLIED,       /* group, index: the state machine has applied up to it */
     RAFT_IN_COMPACTED,     /* group, snapshot: a snapshot exists; the log may begin after `index` */
-    RAFT_IN_SNAP_RECEIVED, /* group, snapshot: a verified snapshot file from the leader is here */
-    RAFT_IN_SNAP_SENT,     /* group, node, ok: the transfer asked for by SNAP_WANT ended */
-    RAFT_IN_PEER_UP,       /* node, storage_id, trusted */
-    RAFT_IN_PEER_DOWN,     /* node: its connection was reset or refused; ends stickiness to it */
+    RAFT_IN_SNAP_RECEIVED, /* group, snapshot: a verified snapshot file from the leader is here, on
+                              the disk. ERR_FULL while an earlier one is being installed. When
+                              nothing is to be done (the log has it), no effect follows */
+    RAFT_IN_SNAP_SENT,     /* group, node, ok: the transfer asked for by SNAP_WANT ended; ok: the
+                              receiver has fed SNAP_RECEIVED. Always comes, also after failures */
+    RAFT_IN_PEER_UP,   /* node, storage_id, trusted: before any message of a connection. Votes and
+                              acknowledgements of a node that was never up do not count */
+    RAFT_IN_PEER_DOWN, /* node: its connection was reset or refused; ends stickiness to it */
 };
 
 struct raft_input {
@@ -232,7 +245,8 @@ struct raft_input {
 
 /* What a feed did to the log of the input's group, for the engine's entry cache (rule 4). */
 struct raft_fed {
-    raft_index truncated_from; /* entries from here on are gone; 0: none */
+    raft_index truncated_from; /* entries from here on are gone; 0: none. A SNAP_RECEIVED that
+                                  replaces the log gives the first index that it had */
     raft_index first;          /* first entry of the input that was appended; 0: none */
     raft_index last;
     uint32_t skipped; /* input entries before `first` that the log had already */
@@ -249,12 +263,13 @@ ERR_CHECKED enum err raft_feed(struct raft_host *host, clk_ns now, const struct 
 /* ---- effects ---------------------------------------------------------------------------------- */
 
 enum raft_effect_kind {
-    RAFT_FX_WAL, /* write: hard state and/or truncate and/or entries first..last, or a snapshot mark */
+    RAFT_FX_WAL, /* write: hard state and/or truncate and/or entries first..last, or a snapshot mark
+                    alone (has_snapshot). The engine orders: hard state, truncate, entries */
     RAFT_FX_SEND, /* msg after after_wal_seq; for APPEND with entries [first, last], see raft_sent */
     RAFT_FX_APPLY,        /* entries first..last are committed and durable here: apply them */
     RAFT_FX_READ_OK,      /* tag: answer when applied >= index */
     RAFT_FX_READ_FAIL,    /* tag: ask again (no leader, leadership lost) */
-    RAFT_FX_SNAP_WANT,    /* node lags behind the log: send it the newest snapshot */
+    RAFT_FX_SNAP_WANT,    /* node lags behind the log: send it a snapshot of at least `index` */
     RAFT_FX_SNAP_INSTALL, /* replace the state machine by the received snapshot, then feed APPLIED */
     RAFT_FX_ROLE,         /* role, term or leader changed (view has them) */
     RAFT_FX_CONFIG,       /* the active configuration changed */
@@ -289,7 +304,8 @@ size_t raft_drain(struct raft_host *host, clk_ns now, struct raft_effect *effect
 
 /* The engine's answer to an APPEND effect with entries, before the next drain or feed: how far it
  * got (first <= last_sent <= last; the budget or its cache may end earlier) and the payload bytes.
- * last_sent = first - 1: the entries are not in the log any more and a snapshot is needed. */
+ * last_sent = first - 1: the entries are not in the log any more and a snapshot is needed. One call per
+ * such effect is required; a message that cannot be sent (no connection) counts as sent and lost. */
 void raft_sent(struct raft_host *host, raft_group_id group, raft_node_id to, raft_index last_sent,
                uint64_t bytes);
 
