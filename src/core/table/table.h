@@ -128,11 +128,21 @@ ERR_CHECKED enum err table_txn_finish(struct table_txn *txn);
 ERR_CHECKED enum err table_key_encode(uint32_t group, enum table_id table, struct bytes key,
                                       uint8_t *dest, size_t *ret_len, bool *ret_long_key);
 
-/* The in-memory backend: a sorted map with whole-state copy, for tests and the simulator. */
+/* The in-memory backend: a sorted map with whole-state copy, for tests and the simulator. Bind it with
+ * table_txn_init(&txn, table_mem_backend(), mem, group, read_only). */
 struct table_mem;
 
 struct table_mem *table_mem_new(void);
+/* Accepts NULL. */
 void table_mem_free(struct table_mem *mem);
 const struct table_backend *table_mem_backend(void);
+/* A copy of the whole state, outside of any transaction; owned by the caller. */
+struct table_mem *table_mem_clone(const struct table_mem *mem);
+/* Between begin and commit writes can be taken back; without begin they are final at once. Not nested. */
+void table_mem_begin(struct table_mem *mem);
+void table_mem_commit(struct table_mem *mem);
+void table_mem_abort(struct table_mem *mem);
+/* Number of rows of all groups. */
+size_t table_mem_count(const struct table_mem *mem);
 
 #endif
