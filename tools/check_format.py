@@ -38,6 +38,9 @@ def main():
         return gate.verdict()
     files = c_files(gate.root)
     gate.checked = len(files)
+    if args.fix:
+        wrapper = gate.root / "tools/wrap_comments.py"
+        subprocess.run([sys.executable, wrapper, *files], check=True)
     mode = ["-i"] if args.fix else ["--dry-run", "-Werror"]
     for start in range(0, len(files), 50):
         done = subprocess.run([formatter, "--style=file", *mode, *files[start:start + 50]],

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Style gate: what the house style says and clang-format cannot see.
 
-Sizes (function 70 lines, 6 parameters, nesting 4; file 800 lines, tests 1200; 100 columns), exceptions in
-tools/size_allow.txt as a ratchet; a head comment that is a sentence; include guards named after the path;
-block comments only; no reminders for later; no dead code; banned calls; no struct typedefs; goto forward only,
-to out or fail.
+Sizes (function 70 lines, 6 parameters, nesting 4; file 800 lines, tests 1200; 100 columns but where clang-format
+is off, for tables), exceptions in tools/size_allow.txt as a ratchet; a head comment that is a sentence; include
+guards named after the path; block comments only; no reminders for later; no dead code; banned calls; no struct
+typedefs; goto forward only, to out or fail.
 """
 
 import re
@@ -32,6 +32,8 @@ HEAP_HOME = "src/base/mem/"
 CALL = re.compile(r"(?<![\w.>])(\w+)\s*\(")
 # Written in two halves, so that this file passes its own rule.
 REMINDER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
+# Two of these in a row are code, not prose.
+STATEMENT = re.compile(r"^(?:/\*|\s*\*)?\s*[\w.>\[\]*-]+\s*(?:[-+|&]?=|\+\+|--|\()[^;]*;\s*(?:\*/)?$")
 TEXT_FILES = ("*.py", "*.sh", "meson.build", "*.md", "*.js")
 BLOCK_WORDS = {"if", "for", "while", "switch", "else", "do"}
 
@@ -150,8 +152,11 @@ def check_sizes(gate, allowed, path, text, code):
     limit = TEST_FILE_LINES if name.startswith("tests/") else FILE_LINES
     lines = text.count("\n")
     allowed.check("file", name, lines, limit, path, 0, f"file has {lines} lines")
+    tables = False
     for number, line in enumerate(text.splitlines(), 1):
-        if len(line) > COLUMNS:
+        if "clang-format o" in line:
+            tables = "clang-format off" in line
+        if len(line) > COLUMNS and not tables:
             gate.refuse(path, number, f"line has {len(line)} columns (limit {COLUMNS})")
     for function in functions(code):
         subject, what = f"{name}:{function.name}", f"function {function.name} has"
@@ -180,7 +185,7 @@ def check_head(gate, path, text):
     head = re.match(r"/\*(.*?)\*/", text, re.S)
     if not head:
         gate.refuse(path, 1, "no head comment: say what the file is for before anything else")
-    elif "." not in head.group(1) or len(head.group(1).split()) < 5:
+    elif "." not in head.group(1) or len(head.group(1).split()) < 3:
         gate.refuse(path, 1, "the head comment is not a sentence")
 
 
@@ -202,7 +207,8 @@ def check_comments(gate, path, comments):
         if found:
             number = line + comment.count("\n", 0, found.start())
             gate.refuse(path, number, f"{found.group(1)}: finish it, or open an issue")
-        if re.search(r";[ \t]*(\n|\*/)(?:[^\n]*;[ \t]*(\n|\*/))", comment):
+        lines = [bool(STATEMENT.match(text)) for text in comment.splitlines()]
+        if any(one and other for one, other in zip(lines, lines[1:])):
             gate.refuse(path, line, "commented-out code: delete it, history keeps it")
 
 

@@ -1,0 +1,63 @@
+# Short names. ./run and ./test need none of this; they work before make is installed.
+SEEDS ?= 1000
+MUTANT_SEEDS ?= 2000
+DESTDIR ?=
+PREFIX ?= /usr/local
+MESON_BUILD = build/build.ninja
+
+.PHONY: all run test bench sim sim-mutants install clean format gates check-fresh help
+
+all: $(MESON_BUILD)
+	ninja -C build
+
+help:
+	@echo 'make            build everything into build/'
+	@echo 'make run        ./run: three nodes and a demo'
+	@echo 'make test       ./test: all tests'
+	@echo 'make gates      layers, style, format, purity'
+	@echo 'make format     rewrite the C files as clang-format 14 does'
+	@echo 'make sim        the simulator, SEEDS=1000 of them'
+	@echo 'make sim-mutants   bugs put in on purpose must be found by the simulator'
+	@echo 'make bench      the benchmarks, beside nginx and HAProxy'
+	@echo 'make install    the release build into PREFIX=/usr/local'
+	@echo 'make check-fresh   ./run and ./test inside a minimal Debian 12'
+
+run:
+	./run
+
+test:
+	./test
+
+$(MESON_BUILD):
+	tools/bootstrap --test
+	meson setup build
+
+sim: $(MESON_BUILD)
+	ninja -C build sim
+	build/sim --seeds $(SEEDS)
+
+sim-mutants:
+	tools/sim-mutants --seeds $(MUTANT_SEEDS)
+
+bench: $(MESON_BUILD)
+	tools/bootstrap --bench
+	ninja -C build
+	bench/run
+
+install: $(MESON_BUILD)
+	meson configure build -Dprefix=$(PREFIX)
+	ninja -C build flotilla
+	DESTDIR=$(DESTDIR) meson install -C build --no-rebuild
+
+gates: $(MESON_BUILD)
+	meson test -C build --suite gate --print-errorlogs
+
+format:
+	python3 tools/check_format.py --fix
+
+check-fresh:
+	tools/check-fresh
+
+clean:
+	rm -rf build-dev build-tsan build-clang
+	if [ -d build ]; then tools/check-fresh --remove; rm -rf build; fi
