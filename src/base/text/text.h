@@ -31,6 +31,9 @@ ERR_CHECKED enum err text_percent_encode(struct bytes text, const char *keep, st
 /* Standard base64 with padding (RFC 4648 section 4); decoding accepts just what encoding gives. */
 ERR_CHECKED enum err text_base64_encode(struct bytes raw, struct buf *to);
 ERR_CHECKED enum err text_base64_decode(struct bytes text, struct buf *to);
+/* "2026-11-23T04:33:43.123Z" from milliseconds since 1970-01-01 UTC (RFC 3339), zero-terminated;
+ * what is after the year 9999 is shown as its last millisecond. */
+void text_utc(uint64_t unix_ms, char dest[25]);
 /* Lower-case hexadecimal, 16 digits, zero-terminated. */
 void text_hex64(uint64_t value, char dest[17]);
 

@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include <string.h>
+#include <time.h>
 
 enum {
     UNTOUCHED = 77
@@ -322,6 +323,38 @@ static void hexadecimal_has_sixteen_digits(void **state)
     assert_string_equal(text, "ffffffffffffffff");
 }
 
+static void assert_utc(uint64_t unix_ms, const char *expected)
+{
+    char text[25];
+    text_utc(unix_ms, text);
+    assert_string_equal(text, expected);
+}
+
+static void times_are_utc_with_milliseconds(void **state)
+{
+    (void)state;
+    assert_utc(0, "1970-01-01T00:00:00.000Z");
+    assert_utc(UINT64_C(951782400000), "2000-02-29T00:00:00.000Z");
+    assert_utc(UINT64_C(1795408423123), "2026-11-23T04:33:43.123Z");
+    assert_utc(UINT64_C(253402300799999), "9999-12-31T23:59:59.999Z");
+    assert_utc(UINT64_C(253402300800000), "9999-12-31T23:59:59.999Z");
+    assert_utc(UINT64_MAX, "9999-12-31T23:59:59.999Z");
+}
+
+static void every_day_to_2500_agrees_with_the_c_library(void **state)
+{
+    (void)state;
+    for (time_t day = 0; day < 530 * 366; day++) {
+        time_t seconds = day * 86400 + day % 86400;
+        struct tm tm;
+        assert_non_null(gmtime_r(&seconds, &tm));
+        char expected[64];
+        assert_int_not_equal(strftime(expected, sizeof(expected), "%Y-%m-%dT%H:%M:%S.007Z", &tm),
+                             0);
+        assert_utc((uint64_t)seconds * 1000 + 7, expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +374,8 @@ int main(void)
         cmocka_unit_test(base64_that_no_encoder_gives_is_refused),
         cmocka_unit_test(random_bytes_survive_each_coding),
         cmocka_unit_test(hexadecimal_has_sixteen_digits),
+        cmocka_unit_test(times_are_utc_with_milliseconds),
+        cmocka_unit_test(every_day_to_2500_agrees_with_the_c_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
