@@ -4,10 +4,9 @@
  * it on LMDB, table_mem.c in memory (for tests and the simulator). Both use the same key encoding
  * (table_key_encode), so both iterate in the same order and give the same digest.
  *
- * Key in the store:   group u32 be | table u8 | key                      up to 505 bytes of key
- *                     group u32 be | table u8 | first 474 bytes | 0xff | 31-byte hash   when longer
- * Only long keys have a stored form of 511 bytes; their stored value begins with {length u16, full key};
- * callers never see this: they get full keys back.
+ * Key in the store:   group u32 be | table u8 | key                      while it fits in 511 bytes
+ *                     group u32 be | table u8 | first 474 bytes | 0xff-marked 32-byte hash   when longer
+ * The stored value then begins with the full key; callers never see this: they get full keys back.
  * Order is byte order, except that keys which agree in their first 474 bytes and are longer than that
  * are in hash order: a scan by a longer prefix must look at every key it gets.
  *
