@@ -1,7 +1,7 @@
 /* Byte slices: comparing, searching, copying.
  *
- * Place: base. memcmp and its kin may not be given a null pointer even for no bytes (C17 7.24.1), so
- * every function here handles the empty slice first. */
+ * Place: base. memcmp and its kin may not be given a null pointer even for no bytes (C17 7.24.1),
+ * so every function here handles the empty slice first. */
 #include "bytes/bytes.h"
 
 bool bytes_eq(struct bytes a, struct bytes b)

@@ -1,8 +1,9 @@
 /* CHECK: assertions that stay on in release builds.
  *
  * Place: base. For programmer errors only (a broken invariant, a misuse of an interface), never for
- * input from a network, a disk or a user. A failed check prints file, line and condition on standard
- * error and aborts: kill -9 is a normal event for a node, running on with broken state is not. */
+ * input from a network, a disk or a user. A failed check prints file, line and condition on
+ * standard error and aborts: kill -9 is a normal event for a node, running on with broken state is
+ * not. */
 #ifndef CHECK_CHECK_H
 #define CHECK_CHECK_H
 

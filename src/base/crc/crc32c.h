@@ -1,4 +1,5 @@
-/* CRC-32C (Castagnoli, reflected polynomial 0x82F63B78; RFC 3720 appendix B.4 has the test vectors).
+/* CRC-32C (Castagnoli, reflected polynomial 0x82F63B78; RFC 3720 appendix B.4 has the test
+ * vectors).
  *
  * Place: base. Uses the SSE4.2 or ARMv8 instruction when the processor has it, a table otherwise;
  * both are tested against each other. */

@@ -3,7 +3,8 @@
  * Place: base; every fallible function of Flotilla returns enum err. The reason is the stable word
  * that programs see (the name without its prefix, in lower case); the sentence is what a person
  * reads when no better detail is known; retryable says whether the same call may succeed later
- * without anybody changing anything. Doors map these codes to their protocol's in one table each. */
+ * without anybody changing anything. Doors map these codes to their protocol's in one table
+ * each. */
 #ifndef ERR_CODES_H
 #define ERR_CODES_H
 

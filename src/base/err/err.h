@@ -47,8 +47,8 @@ enum err err_from_errno(int errno_value);
 enum err err_note_set(struct err_note *note, enum err code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the note's text (before the code's sentence when the note is empty), printf
- * style; what does not fit is cut at the end. Same NULL rule; returns code. */
+/* Puts "prefix: " before the note's text (before the code's sentence when the note is empty),
+ * printf style; what does not fit is cut at the end. Same NULL rule; returns code. */
 enum err err_note_wrap(struct err_note *note, enum err code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -12,12 +12,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { JSON_DEPTH_MAX = 16 };
+enum {
+    JSON_DEPTH_MAX = 16
+};
 
 struct json_out {
     struct buf *to;
-    enum err err;   /* the first failure (ERR_FULL); later calls do nothing */
-    bool pretty;    /* indent by four spaces and break lines */
+    enum err err; /* the first failure (ERR_FULL); later calls do nothing */
+    bool pretty;  /* indent by four spaces and break lines */
     uint8_t depth;
     bool after_key; /* a key was written, its value comes next */
     bool has_items[JSON_DEPTH_MAX];

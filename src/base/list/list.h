@@ -15,7 +15,7 @@ struct list {
 
 /* The object that contains this member. */
 #define CONTAINER_OF(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #define LIST_FOREACH(link, head)                                                                   \
     for (struct list *link = (head)->next; link != (head); link = link->next)

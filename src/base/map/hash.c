@@ -1,4 +1,5 @@
-/* Hash functions: SipHash-1-3 for bytes that outsiders choose, a mixer for integers that they do not.
+/* Hash functions: SipHash-1-3 for bytes that outsiders choose, a mixer for integers that they do
+ * not.
  *
  * Place: base. Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), section 2,
  * with c = 1 compression and d = 3 finalisation rounds. Words are little-endian, as everywhere. */

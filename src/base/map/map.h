@@ -1,4 +1,5 @@
-/* Intrusive hash map: chained buckets, the node lives in the object, the caller hashes and compares.
+/* Intrusive hash map: chained buckets, the node lives in the object, the caller hashes and
+ * compares.
  *
  * Place: base. Keys that come from outside must be hashed with hash_bytes and a random seed
  * (SipHash-1-3), so that nobody can choose colliding keys. The table doubles when it holds one

@@ -16,7 +16,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { METRICS_HIST_BUCKETS = 26 * 16 };
+enum {
+    METRICS_HIST_BUCKETS = 26 * 16
+};
 
 struct metric_counter {
     _Atomic uint64_t value;
@@ -59,7 +61,11 @@ void metric_hist_add(struct metric_hist *hist, uint64_t value_us);
  * microseconds; 0 when empty. */
 uint64_t metric_hist_quantile(const struct metric_hist *hist, double quantile);
 
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HIST };
+enum metric_kind {
+    METRIC_COUNTER,
+    METRIC_GAUGE,
+    METRIC_HIST
+};
 
 /* One registered metric; embedded in its owner, must outlive the set or be removed from it. */
 struct metric_entry {

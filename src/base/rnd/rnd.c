@@ -1,7 +1,7 @@
 /* Seeded random numbers.
  *
- * Place: base. Source: Blackman and Vigna, "Scrambled linear pseudorandom number generators" (2018):
- * xoshiro256**, whose state is expanded from the seed by splitmix64 as they advise. */
+ * Place: base. Source: Blackman and Vigna, "Scrambled linear pseudorandom number generators"
+ * (2018): xoshiro256**, whose state is expanded from the seed by splitmix64 as they advise. */
 #include "rnd/rnd.h"
 
 #include "check/check.h"

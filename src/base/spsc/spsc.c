@@ -2,7 +2,8 @@
  *
  * Place: base. head and tail only grow (they wrap with size_t, which the mask divides); the slot of
  * an index is index & mask. A slot belongs to the producer until tail passes it, then to the
- * consumer until head passes it: the release store of an index hands over what was written before. */
+ * consumer until head passes it: the release store of an index hands over what was written
+ * before. */
 #include "spsc/spsc.h"
 
 #include "check/check.h"

@@ -1,9 +1,9 @@
 /* Bounded single-producer single-consumer queue of pointers: how threads hand work to each other.
  *
  * Place: base; lock-free, no system calls: the wake-up beside it lives in io/loop. The producer
- * publishes with release, the consumer takes with acquire; head and tail sit on cache lines of their
- * own, and each side keeps a copy of the other's index, so that a busy queue costs one shared cache
- * line per batch.
+ * publishes with release, the consumer takes with acquire; head and tail sit on cache lines of
+ * their own, and each side keeps a copy of the other's index, so that a busy queue costs one shared
+ * cache line per batch.
  *
  * Invariant: 0 <= tail - head <= capacity; a full queue refuses (the caller answers "busy"). */
 #ifndef SPSC_SPSC_H

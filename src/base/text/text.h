@@ -1,4 +1,5 @@
-/* Small text forms that several layers read and print: numbers, durations, sizes, base64, percent-encoding.
+/* Small text forms that several layers read and print: numbers, durations, sizes, base64,
+ * percent-encoding.
  *
  * Place: base. Parsers take a whole slice and accept nothing else around it; all return
  * ERR_BAD_INPUT on malformed and ERR_TOO_LARGE on overflowing input. */
@@ -18,7 +19,8 @@ ERR_CHECKED enum err text_parse_size(struct bytes text, uint64_t *ret_bytes);
 /* "HOST:PORT", "[v6]:PORT"; host is copied without brackets. */
 ERR_CHECKED enum err text_parse_host_port(struct bytes text, char *host, size_t host_size,
                                           uint16_t *ret_port);
-/* Appends the decoded form of %XX (and '+' as space when plus_is_space); a bad escape is refused. */
+/* Appends the decoded form of %XX (and '+' as space when plus_is_space); a bad escape is
+ * refused. */
 ERR_CHECKED enum err text_percent_decode(struct bytes text, bool plus_is_space, struct buf *to);
 /* Appends with every byte outside A-Z a-z 0-9 - _ . ~ and the bytes in keep encoded as %XX. */
 ERR_CHECKED enum err text_percent_encode(struct bytes text, const char *keep, struct buf *to);

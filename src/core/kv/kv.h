@@ -2,10 +2,12 @@
  *
  * Place: core, above core/tomb. Facts about the semantics: Consul HTTP API, KV store.
  *
- * Keys are 1..KV_KEY_MAX bytes, any bytes. Keys longer than about 500 bytes that agree in their first
- * 474 bytes come out of a scan in no particular order (core/table); everything else is in byte order.
+ * Keys are 1..KV_KEY_MAX bytes, any bytes. Keys longer than about 500 bytes that agree in their
+ * first 474 bytes come out of a scan in no particular order (core/table); everything else is in
+ * byte order.
  *
- * Record: version u8 = 1 | create u64 | modify u64 | lock u64 | flags u64 | session blob | value blob. */
+ * Record: version u8 = 1 | create u64 | modify u64 | lock u64 | flags u64 | session blob | value
+ * blob. */
 #ifndef KV_KV_H
 #define KV_KV_H
 
@@ -34,7 +36,8 @@ struct kv_record {
     struct bytes value;
 };
 
-/* Result value: 1 written (or equal already: the indices then stay), 0 the cas index did not match. */
+/* Result value: 1 written (or equal already: the indices then stay), 0 the cas index did not
+ * match. */
 struct kv_put {
     struct bytes key;
     struct bytes value;

@@ -1,14 +1,15 @@
 /* Machine: applies the committed commands of the strong map, one entry at a time.
  *
- * Place: core, on top of kv, registry, route, member and setting; node/apply and the simulator call it.
+ * Place: core, on top of kv, registry, route, member and setting; node/apply and the simulator call
+ * it.
  *
  * Command (little-endian):
  *   version u8 = 1 | kind u16 | node u32 | incarnation u64 | sequence u64 | principal blob |
  *   trace id 16 bytes | body (the rest; it begins with a version of its own)
  *
- * Once: every node is a proposer whose commands are numbered. TABLE_PROPOSERS keeps the last (incarnation,
- * sequence) of each; a command that is not newer is a duplicate and changes nothing but the applied
- * index. A command counts as newer even if it is then refused.
+ * Once: every node is a proposer whose commands are numbered. TABLE_PROPOSERS keeps the last
+ * (incarnation, sequence) of each; a command that is not newer is a duplicate and changes nothing
+ * but the applied index. A command counts as newer even if it is then refused.
  * Row: node u32 be -> version u8 = 1 | incarnation u64 | sequence u64. */
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
@@ -23,7 +24,8 @@ enum {
 
 /* Command kinds that the machine deals with itself; the others are in kv.h, registry.h, ... */
 enum {
-    /* Takes the place of a proposal that was given up: an empty body, only the sequence advances. */
+    /* Takes the place of a proposal that was given up: an empty body, only the sequence
+     * advances. */
     MACHINE_CMD_CANCELED = 0x0001
 };
 
@@ -71,9 +73,9 @@ struct machine_result {
 };
 
 /* Applies one entry in the transaction and sets the applied index; the changes go to sink (may be
- * NULL) in order. A refused or malformed command is an ordinary result. Returned errors mean that the node must
- * abort the transaction and stop: ERR_UNSUPPORTED (a kind or version that this program does not
- * know), ERR_NO_SPACE, ERR_IO, ERR_CORRUPT. */
+ * NULL) in order. A refused or malformed command is an ordinary result. Returned errors mean that
+ * the node must abort the transaction and stop: ERR_UNSUPPORTED (a kind or version that this
+ * program does not know), ERR_NO_SPACE, ERR_IO, ERR_CORRUPT. */
 ERR_CHECKED enum err machine_apply(struct machine *machine, struct table_txn *txn,
                                    const struct machine_entry *entry, struct apply_sink *sink,
                                    struct machine_result *ret_result);

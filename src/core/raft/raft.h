@@ -1,28 +1,30 @@
-/* Raft: a host of many groups, fed with inputs and drained of effects. Pure: no I/O, no clock, no threads.
+/* Raft: a host of many groups, fed with inputs and drained of effects. Pure: no I/O, no clock, no
+ * threads.
  *
- * Place: core. node/engine drives it (in the program and in the simulator alike): it feeds messages,
- * proposals, time and disk progress, and carries out the effects. Payloads are not in here: the core
- * knows an entry by (index, term, kind, size); the engine keeps the bytes.
+ * Place: core. node/engine drives it (in the program and in the simulator alike): it feeds
+ * messages, proposals, time and disk progress, and carries out the effects. Payloads are not in
+ * here: the core knows an entry by (index, term, kind, size); the engine keeps the bytes.
  *
  * Rules that hold between core and engine:
- *   1. Time is an input. raft_feed is told `now` (monotonic, never backwards); raft_deadline says when
- *      the core wants RAFT_IN_WAKE at the latest. There are no ticks.
- *   2. Effects are drained in order. RAFT_FX_WAL effects carry wal_seq = 1, 2, 3, ...; the engine writes
- *      them in that order and feeds RAFT_IN_DURABLE{wal_seq} when all up to it are on the disk.
+ *   1. Time is an input. raft_feed is told `now` (monotonic, never backwards); raft_deadline says
+ *      when the core wants RAFT_IN_WAKE at the latest. There are no ticks.
+ *   2. Effects are drained in order. RAFT_FX_WAL effects carry wal_seq = 1, 2, 3, ...; the engine
+ *      writes them in that order and feeds RAFT_IN_DURABLE{wal_seq} when all up to it are on the
+ *      disk.
  *   3. A RAFT_FX_SEND may leave only when everything up to its after_wal_seq is durable. A leader's
- *      appends carry 0: its disk works in parallel (dissertation section 10.2.1). Votes, vote requests
- *      and acknowledgements carry the write that they promise. The gates other than 0 never decrease
- *      from effect to effect, so the engine keeps one queue of gated messages per peer; a message with
- *      gate 0 leaves at once and may overtake them.
+ *      appends carry 0: its disk works in parallel (dissertation section 10.2.1). Votes, vote
+ *      requests and acknowledgements carry the write that they promise. The gates other than 0
+ *      never decrease from effect to effect, so the engine keeps one queue of gated messages per
+ *      peer; a message with gate 0 leaves at once and may overtake them.
  *   4. When raft_feed returns, the log is what raft_fed says: the engine updates its entry cache at
  *      once (truncate, then append), before it feeds anything else.
- *   5. Configurations are active when appended, not when committed (section 6 of the paper). The first
- *      one is the entry at index 1, written by the bootstrap.
+ *   5. Configurations are active when appended, not when committed (section 6 of the paper). The
+ *      first one is the entry at index 1, written by the bootstrap.
  *   6. Full is a return code (ERR_FULL), never a dropped promise.
  *
- * Safety: Figures 2 and 3 of "In Search of an Understandable Consensus Algorithm (Extended Version)"
- * (Ongaro, Ousterhout 2014) and the dissertation "Consensus: Bridging Theory and Practice" (2014):
- * pre-vote section 9.6, check-quorum section 6.2, ReadIndex section 6.4.
+ * Safety: Figures 2 and 3 of "In Search of an Understandable Consensus Algorithm (Extended
+ * Version)" (Ongaro, Ousterhout 2014) and the dissertation "Consensus: Bridging Theory and
+ * Practice" (2014): pre-vote section 9.6, check-quorum section 6.2, ReadIndex section 6.4.
  *
  * Deliberately absent: membership change, leadership transfer and lease reads (not needed yet);
  * payload bytes; any per-group timer that fires while a group is idle and led. */
@@ -89,8 +91,8 @@ ERR_CHECKED enum err raft_config_decode(struct bytes from, struct raft_config *r
 struct raft_hard_state {
     raft_term term;
     raft_node_id vote; /* whom this node voted for in term, or 0 */
-    /* Something that may have been acknowledged was lost (RAFT_BOOT_DAMAGED) and has not been repaired
-     * from a leader yet. Survives restarts, so it is on the disk like term and vote. */
+    /* Something that may have been acknowledged was lost (RAFT_BOOT_DAMAGED) and has not been
+     * repaired from a leader yet. Survives restarts, so it is on the disk like term and vote. */
     bool repairing;
 };
 
@@ -102,7 +104,7 @@ struct raft_snapshot_meta {
     struct raft_config config;
 };
 
-/* ---- messages between nodes ------------------------------------------------------------------- */
+/* ---- messages between nodes ------------------------------------------------------------------ */
 
 enum raft_msg_type {
     RAFT_MSG_PREVOTE = 1,
@@ -115,7 +117,8 @@ enum raft_msg_type {
     RAFT_MSG_READ_REPLY,
 };
 
-/* One message; which fields mean something depends on the type (see raft_msg.c for the byte table). */
+/* One message; which fields mean something depends on the type (see raft_msg.c for the byte
+ * table). */
 struct raft_msg {
     enum raft_msg_type type;
     raft_group_id group;
@@ -133,7 +136,8 @@ struct raft_msg {
     bool repairing;     /* APPEND_REPLY: the follower lost acknowledged entries: forget its match */
 };
 
-/* Appends the message header to the buffer (fixed size RAFT_MSG_BYTES, versioned by the connection). */
+/* Appends the message header to the buffer (fixed size RAFT_MSG_BYTES, versioned by the
+ * connection). */
 enum {
     RAFT_MSG_BYTES = 64
 };
@@ -141,13 +145,14 @@ ERR_CHECKED enum err raft_msg_encode(const struct raft_msg *msg, struct buf *to)
 /* Reads one header; leaves the reader behind it. ERR_BAD_INPUT for impossible values. */
 ERR_CHECKED enum err raft_msg_decode(struct reader *from, struct raft_msg *ret_msg);
 
-/* ---- set-up ----------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 struct raft_host_cfg {
     raft_node_id self;
     uint64_t storage_id; /* this data directory's; not 0 */
     uint64_t boot_count; /* starts of this data directory, this one included: 1..2^24-1. Makes read
-                            tokens unique over restarts, so that no old answer fits a new question */
+                            tokens unique over restarts, so that no old answer fits a new
+                            question */
     uint32_t groups_max;
     clk_ns heartbeat;               /* 50 ms */
     clk_ns election_min;            /* 300 ms */
@@ -161,7 +166,8 @@ struct raft_host_cfg {
 
 struct raft_host;
 
-/* Allocates everything that is allocated up front; CHECKs the configuration's ranges. Owned by the caller. */
+/* Allocates everything that is allocated up front; CHECKs the configuration's ranges. Owned by the
+ * caller. */
 struct raft_host *raft_host_new(const struct raft_host_cfg *cfg);
 /* Accepts NULL. */
 void raft_host_free(struct raft_host *host);
@@ -204,12 +210,13 @@ struct raft_boot {
 ERR_CHECKED enum err raft_group_open(struct raft_host *host, clk_ns now,
                                      const struct raft_boot *boot);
 
-/* ---- inputs ----------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 enum raft_input_kind {
     RAFT_IN_WAKE, /* time has passed */
     RAFT_IN_MSG,  /* msg, and for APPEND its entries */
-    RAFT_IN_BOOTSTRAP, /* entries[0] is the CONFIG entry: an empty group starts with it at index 1, term 1 */
+    /* entries[0] is the CONFIG entry: an empty group starts with it at index 1, term 1 */
+    RAFT_IN_BOOTSTRAP,
     RAFT_IN_PROPOSE,       /* group, entries (COMMANDs; terms are ignored and set by the core) */
     RAFT_IN_READ,          /* group, tag: wants a read index */
     RAFT_IN_CAMPAIGN,      /* group: start an election now (tests, single voter) */
@@ -239,7 +246,8 @@ struct raft_input {
     raft_node_id node;
     uint64_t storage_id;
     bool trusted; /* PEER_UP: false when the peer came back with an older boot count or a shorter
-                     durable sequence than remembered: its votes and acknowledgements do not count */
+                     durable sequence than remembered: its votes and acknowledgements do not
+                     count */
     bool ok;
 };
 
@@ -260,19 +268,21 @@ struct raft_fed {
 ERR_CHECKED enum err raft_feed(struct raft_host *host, clk_ns now, const struct raft_input *input,
                                struct raft_fed *ret_fed);
 
-/* ---- effects ---------------------------------------------------------------------------------- */
+/* ---- effects --------------------------------------------------------------------------------- */
 
 enum raft_effect_kind {
     RAFT_FX_WAL, /* write: hard state and/or truncate and/or entries first..last, or a snapshot mark
                     alone (has_snapshot). The engine orders: hard state, truncate, entries */
-    RAFT_FX_SEND, /* msg after after_wal_seq; for APPEND with entries [first, last], see raft_sent */
-    RAFT_FX_APPLY,        /* entries first..last are committed and durable here: apply them */
-    RAFT_FX_READ_OK,      /* tag: answer when applied >= index */
-    RAFT_FX_READ_FAIL,    /* tag: ask again (no leader, leadership lost) */
-    RAFT_FX_SNAP_WANT,    /* node lags behind the log: send it a snapshot of at least `index` */
-    RAFT_FX_SNAP_INSTALL, /* replace the state machine by the received snapshot, then feed APPLIED */
-    RAFT_FX_ROLE,         /* role, term or leader changed (view has them) */
-    RAFT_FX_CONFIG,       /* the active configuration changed */
+    /* msg after after_wal_seq; for APPEND with entries [first, last], see raft_sent */
+    RAFT_FX_SEND,
+    RAFT_FX_APPLY,     /* entries first..last are committed and durable here: apply them */
+    RAFT_FX_READ_OK,   /* tag: answer when applied >= index */
+    RAFT_FX_READ_FAIL, /* tag: ask again (no leader, leadership lost) */
+    RAFT_FX_SNAP_WANT, /* node lags behind the log: send it a snapshot of at least `index` */
+    /* replace the state machine by the received snapshot, then feed APPLIED */
+    RAFT_FX_SNAP_INSTALL,
+    RAFT_FX_ROLE,   /* role, term or leader changed (view has them) */
+    RAFT_FX_CONFIG, /* the active configuration changed */
 };
 
 struct raft_effect {
@@ -290,7 +300,8 @@ struct raft_effect {
     struct raft_msg msg;
     uint64_t after_wal_seq;
     uint32_t
-        budget_bytes; /* APPEND with entries: send at most so many payload bytes, but at least one entry */
+        /* APPEND with entries: send at most so many payload bytes, but at least one entry */
+        budget_bytes;
     /* READ_*, SNAP_* */
     uint64_t tag;
     raft_index index;
@@ -298,21 +309,23 @@ struct raft_effect {
     const struct raft_snapshot_meta *snapshot; /* WAL, SNAP_INSTALL: borrowed until the next feed */
 };
 
-/* Takes up to cap effects, in order; returns how many. Call until it returns 0: effects are produced
- * lazily (an APPEND is built when it is drained), so the core buffers ranges, never messages. */
+/* Takes up to cap effects, in order; returns how many. Call until it returns 0: effects are
+ * produced lazily (an APPEND is built when it is drained), so the core buffers ranges, never
+ * messages. */
 size_t raft_drain(struct raft_host *host, clk_ns now, struct raft_effect *effects, size_t cap);
 
 /* The engine's answer to an APPEND effect with entries, before the next drain or feed: how far it
  * got (first <= last_sent <= last; the budget or its cache may end earlier) and the payload bytes.
- * last_sent = first - 1: the entries are not in the log any more and a snapshot is needed. One call per
- * such effect is required; a message that cannot be sent (no connection) counts as sent and lost. */
+ * last_sent = first - 1: the entries are not in the log any more and a snapshot is needed. One call
+ * per such effect is required; a message that cannot be sent (no connection) counts as sent and
+ * lost. */
 void raft_sent(struct raft_host *host, raft_group_id group, raft_node_id to, raft_index last_sent,
                uint64_t bytes);
 
 /* When RAFT_IN_WAKE is wanted at the latest; CLK_NEVER when nothing is timed. */
 clk_ns raft_deadline(const struct raft_host *host);
 
-/* ---- inspection ------------------------------------------------------------------------------- */
+/* ---- inspection ------------------------------------------------------------------------------ */
 
 enum raft_role {
     RAFT_FOLLOWER,

@@ -3,16 +3,17 @@
  * Place: core, above core/tomb. Commands change it; doors, health checker and gateway read it.
  *
  * Model:
- *   1. A service is a name; its key is the name in lower case (ASCII). It exists while it has instances.
- *   2. An instance id is unique per service name in the whole cluster: registering it through another
- *      node moves the instance (and its checks) there. It is also unique per node, as in Consul: the
- *      same id under another service name on the same node replaces the old instance.
- *   3. A check belongs to an instance, or to a node (then it counts for every instance of the node).
- *      Its id is unique per node. An instance is as bad as its worst check.
- *   4. A check has one owner, the node that runs it or keeps its TTL, with an epoch (the index of the
- *      assignment): what a former owner still reports is refused.
- *   5. Registering again keeps the status and output that a check has (Consul issue 868). What changes
- *      nothing bumps no index.
+ *   1. A service is a name; its key is the name in lower case (ASCII). It exists while it has
+ *      instances.
+ *   2. An instance id is unique per service name in the whole cluster: registering it through
+ *      another node moves the instance (and its checks) there. It is also unique per node, as in
+ *      Consul: the same id under another service name on the same node replaces the old instance.
+ *   3. A check belongs to an instance, or to a node (then it counts for every instance of the
+ *      node). Its id is unique per node. An instance is as bad as its worst check.
+ *   4. A check has one owner, the node that runs it or keeps its TTL, with an epoch (the index of
+ *      the assignment): what a former owner still reports is refused.
+ *   5. Registering again keeps the status and output that a check has (Consul issue 868). What
+ *      changes nothing bumps no index.
  *   6. A service's index is bumped by every change to its instances and their checks. A change to a
  *      check of a *node* bumps every service with an instance there: one small write for each.
  *   7. Heartbeats never come here: only changes of status or output do.
@@ -159,7 +160,7 @@ struct registry_check {
     uint64_t modify_index;
 };
 
-/* ---- commands: bodies -------------------------------------------------------------------------------- */
+/* ---- commands: bodies ------------------------------------------------------------------------ */
 
 /* All encoders: ERR_BAD_INPUT, ERR_TOO_LARGE (a limit above), ERR_FULL (buffer). */
 
@@ -172,8 +173,8 @@ ERR_CHECKED enum err registry_check_check(const struct registry_check *check,
 
 /* Registers instance on instance->node, which also owns the checks. The checks' node, service and
  * instance_id are ignored: they are the instance's. Checks without an id get "service:<ID>", or
- * "service:<ID>:<n>" (n from 1) when there are several in the command; without a name, "Service '<name>'
- * check". Result value: 1 when something changed. */
+ * "service:<ID>:<n>" (n from 1) when there are several in the command; without a name, "Service
+ * '<name>' check". Result value: 1 when something changed. */
 struct registry_register {
     const struct registry_instance *instance;
     const struct registry_check *checks;
@@ -212,8 +213,8 @@ struct registry_update {
 
 ERR_CHECKED enum err registry_update_encode(const struct registry_update *update, struct buf *to);
 
-/* Maintenance mode of an instance (found as in deregister), or with an empty id of the node: adds or
- * removes the critical check "_service_maintenance:<ID>" or "_node_maintenance". */
+/* Maintenance mode of an instance (found as in deregister), or with an empty id of the node: adds
+ * or removes the critical check "_service_maintenance:<ID>" or "_node_maintenance". */
 struct registry_maintenance {
     uint32_t node;
     struct bytes instance_id;
@@ -244,11 +245,11 @@ ERR_CHECKED enum err registry_reap_encode(const struct registry_reap *reap, stru
  * TABLE_INSTANCES and TABLE_CHECKS (see registry_instance_key_parse, registry_check_key_parse). */
 ERR_CHECKED enum err registry_apply(struct apply *a, uint16_t kind, struct bytes body);
 
-/* ---- reads ----------------------------------------------------------------------------------------------- */
+/* ---- reads ----------------------------------------------------------------------------------- */
 
-/* Reads return ERR_NOT_FOUND, ERR_CORRUPT, ERR_IO. Names of services in any case. Visitors get slices
- * that are borrowed until the transaction's next write or end; anything but ERR_OK ends the iteration
- * and is returned by it. A visitor may call other reads, nested up to two scans deep. */
+/* Reads return ERR_NOT_FOUND, ERR_CORRUPT, ERR_IO. Names of services in any case. Visitors get
+ * slices that are borrowed until the transaction's next write or end; anything but ERR_OK ends the
+ * iteration and is returned by it. A visitor may call other reads, nested up to two scans deep. */
 
 typedef enum err registry_service_fn(void *context, const struct registry_service *service);
 /* status: of the worst of its checks and its node's checks. */
@@ -264,8 +265,8 @@ ERR_CHECKED enum err registry_services(struct table_txn *txn, registry_service_f
 
 ERR_CHECKED enum err registry_instance_get(struct table_txn *txn, struct bytes service,
                                            struct bytes id, struct registry_instance *ret_instance);
-/* By id alone: the one on `node` if it is there, else the only one in the cluster; ERR_CONFLICT when
- * there are several. */
+/* By id alone: the one on `node` if it is there, else the only one in the cluster; ERR_CONFLICT
+ * when there are several. */
 ERR_CHECKED enum err registry_instance_find(struct table_txn *txn, uint32_t node, struct bytes id,
                                             struct registry_instance *ret_instance);
 ERR_CHECKED enum err registry_instance_status(struct table_txn *txn,

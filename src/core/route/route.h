@@ -1,18 +1,21 @@
-/* Routes: which service answers which host and path; the table, and the matcher over a snapshot of it.
+/* Routes: which service answers which host and path; the table, and the matcher over a snapshot of
+ * it.
  *
  * Place: core, above core/apply. Routes are data in the strong map; the gateway builds an immutable
- * struct route_table from a read transaction whenever TABLE_ROUTES changes, and asks it per request.
+ * struct route_table from a read transaction whenever TABLE_ROUTES changes, and asks it per
+ * request.
  *
- * A route has hosts, each of them exact ("shop.example.com"), a wildcard ("*.example.com": one or more
- * labels before the suffix, not the suffix itself), or "*" (everything). Without any host it is "*".
- * Its path is a prefix on element boundaries: "/api" matches "/api", "/api/" and "/api/x", never
- * "/apix"; a trailing "/" of the prefix means nothing.
+ * A route has hosts, each of them exact ("shop.example.com"), a wildcard ("*.example.com": one or
+ * more labels before the suffix, not the suffix itself), or "*" (everything). Without any host it
+ * is "*". Its path is a prefix on element boundaries: "/api" matches "/api", "/api/" and "/api/x",
+ * never "/apix"; a trailing "/" of the prefix means nothing.
  *
  * Precedence among the routes that match (Kubernetes Gateway API v1, HTTPRouteSpec.hostnames and
  * HTTPRouteRule.matches): exact host, then the wildcard with most characters, then "*"; then
  * the path prefix with most characters; then the oldest route (create index); then the smallest id.
  *
- * Row: TABLE_ROUTES id -> version u8 = 1 | create u64 | modify u64 | service, path blobs | hosts. */
+ * Row: TABLE_ROUTES id -> version u8 = 1 | create u64 | modify u64 | service, path blobs |
+ * hosts. */
 #ifndef ROUTE_ROUTE_H
 #define ROUTE_ROUTE_H
 
@@ -65,7 +68,7 @@ ERR_CHECKED enum err route_each(struct table_txn *txn, route_visit_fn *visit, vo
 /* Index of the last change to any route, at least 1. */
 ERR_CHECKED enum err route_index(struct table_txn *txn, uint64_t *ret_index);
 
-/* ---- the matcher --------------------------------------------------------------------------------- */
+/* ---- the matcher ----------------------------------------------------------------------------- */
 
 /* An immutable snapshot: any number of threads may ask it at once. */
 struct route_table;
@@ -84,10 +87,10 @@ ERR_CHECKED enum err route_table_build(struct table_txn *txn, struct route_table
 /* Accepts NULL. */
 void route_table_free(struct route_table *table);
 size_t route_table_count(const struct route_table *table);
-/* host: without port, any case, a trailing dot is ignored; empty matches "*" only. path: absolute, without
- * query, already in the form that is to be matched (the caller has dealt with "." and "..").
- * Allocates nothing; cost: labels of the host times elements of the path, each a binary search.
- * False: no route. */
+/* host: without port, any case, a trailing dot is ignored; empty matches "*" only. path: absolute,
+ * without query, already in the form that is to be matched (the caller has dealt with "." and
+ * ".."). Allocates nothing; cost: labels of the host times elements of the path, each a binary
+ * search. False: no route. */
 bool route_table_match(const struct route_table *table, struct bytes host, struct bytes path,
                        struct route_match *ret_match);
 

@@ -1,9 +1,9 @@
 /* Settings: named values in the strong map that can change the result of commands.
  *
- * Place: core, above core/apply. They are replicated because every replica must apply a command with
- * the same settings. Apply stores any well-formed name and value (so that programs of two versions
- * agree on the tables); doors ask setting_check first, which knows the names; readers take the
- * default when a setting is missing or unreadable and clamp it to its range. */
+ * Place: core, above core/apply. They are replicated because every replica must apply a command
+ * with the same settings. Apply stores any well-formed name and value (so that programs of two
+ * versions agree on the tables); doors ask setting_check first, which knows the names; readers take
+ * the default when a setting is missing or unreadable and clamp it to its range. */
 #ifndef SETTING_SETTING_H
 #define SETTING_SETTING_H
 
@@ -41,7 +41,8 @@ const struct setting_info *setting_info(enum setting_id id);
  * ERR_TOO_LARGE (out of range); *ret_reason is a sentence, borrowed for ever. */
 ERR_CHECKED enum err setting_check(struct bytes name, struct bytes value, const char **ret_reason);
 
-/* Bodies of SETTING_CMD_PUT and SETTING_CMD_REMOVE. ERR_BAD_INPUT, ERR_TOO_LARGE, ERR_FULL (buffer). */
+/* Bodies of SETTING_CMD_PUT and SETTING_CMD_REMOVE. ERR_BAD_INPUT, ERR_TOO_LARGE, ERR_FULL
+ * (buffer). */
 ERR_CHECKED enum err setting_put_encode(struct bytes name, struct bytes value, struct buf *to);
 ERR_CHECKED enum err setting_remove_encode(struct bytes name, struct buf *to);
 /* Refusals: ERR_BAD_INPUT, ERR_TOO_LARGE, ERR_NOT_FOUND (remove). */

@@ -1,11 +1,13 @@
 /* Asynchronous file operations on the loop: read, write, fdatasync.
  *
- * Place: io. On io_uring they go through the ring, on epoll through one helper thread; completions come
- * on the loop's thread. Opening, creating, allocating and renaming are blocking calls that their owners
- * make themselves, not on edge or core threads under load. See loop/loop.h for ownership.
+ * Place: io. On io_uring they go through the ring, on epoll through one helper thread; completions
+ * come on the loop's thread. Opening, creating, allocating and renaming are blocking calls that
+ * their owners make themselves, not on edge or core threads under load. See loop/loop.h for
+ * ownership.
  *
- * Operations are independent: two that are under way at once may take effect in any order. Who needs
- * order waits for the first one's completion, or uses FILE_WRITE_DURABLE. They cannot be cancelled. */
+ * Operations are independent: two that are under way at once may take effect in any order. Who
+ * needs order waits for the first one's completion, or uses FILE_WRITE_DURABLE. They cannot be
+ * cancelled. */
 #ifndef LOOP_FILE_H
 #define LOOP_FILE_H
 
@@ -16,8 +18,9 @@
 enum file_op_kind {
     FILE_READ,
     FILE_WRITE,
-    FILE_WRITE_DURABLE, /* write, and then all of it is on the disk, as by fdatasync of this range */
-    FILE_SYNC,          /* fdatasync: everything written to the file before file_start */
+    /* write, and then all of it is on the disk, as by fdatasync of this range */
+    FILE_WRITE_DURABLE,
+    FILE_SYNC, /* fdatasync: everything written to the file before file_start */
 };
 
 enum {
@@ -32,8 +35,9 @@ struct file_op {
     struct iovec
         *iov;      /* borrowed until on_done and may be changed by the loop; not for FILE_SYNC */
     int iov_count; /* 1 to FILE_IOV_MAX */
-    /* bytes: how many were read or written in all. A write is complete or failed: ERR_NO_SPACE, ERR_IO, ...
-     * A read that ends early met the end of the file, with ERR_OK. os_errno below tells more. */
+    /* bytes: how many were read or written in all. A write is complete or failed: ERR_NO_SPACE,
+     * ERR_IO, ... A read that ends early met the end of the file, with ERR_OK. os_errno below tells
+     * more. */
     void (*on_done)(struct file_op *op, enum err err, size_t bytes);
 
     int os_errno; /* set before on_done: 0, or the errno behind err */

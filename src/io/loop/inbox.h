@@ -1,7 +1,8 @@
 /* Inboxes: how one thread hands pointers to another thread's loop.
  *
- * Place: io. An inbox is a bounded queue (base/spsc) with exactly one producer thread and one consumer,
- * the loop's thread. Several producers have one inbox each. Ownership of an item goes with it.
+ * Place: io. An inbox is a bounded queue (base/spsc) with exactly one producer thread and one
+ * consumer, the loop's thread. Several producers have one inbox each. Ownership of an item goes
+ * with it.
  *
  * Invariant: an item that was pushed before inbox_wake() returned is seen by an on_items call that
  * starts afterwards, or by one that is running. */
@@ -23,7 +24,8 @@ struct loop_inbox {
  * inbox_pop gives NULL; what it leaves is offered again in the next turn. */
 void inbox_init(struct loop_inbox *inbox, struct loop *loop, size_t capacity,
                 void (*on_items)(struct loop_inbox *inbox));
-/* On the loop's thread, or after it ended; the producer must have stopped; the inbox must be empty. */
+/* On the loop's thread, or after it ended; the producer must have stopped; the inbox must be
+ * empty. */
 void inbox_done(struct loop_inbox *inbox);
 
 /* Producer: queues without waking. ERR_FULL: the item stays the caller's. item is not NULL. */

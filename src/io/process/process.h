@@ -1,7 +1,7 @@
 /* Processes and what belongs to this one: children, signals, secrets, the lock file.
  *
- * Place: io, on the loop: exits arrive through pidfds, signals through a signalfd; nothing polls and no
- * signal handler runs. See loop/loop.h for ownership and completion. */
+ * Place: io, on the loop: exits arrive through pidfds, signals through a signalfd; nothing polls
+ * and no signal handler runs. See loop/loop.h for ownership and completion. */
 #ifndef PROCESS_PROCESS_H
 #define PROCESS_PROCESS_H
 
@@ -20,7 +20,8 @@ struct process_spec {
     const char
         *output_path; /* standard output and error are appended to it (0600); NULL: inherited */
     bool
-        die_with_parent; /* SIGKILL to the child when this thread's process dies (PR_SET_PDEATHSIG) */
+        /* SIGKILL to the child when this thread's process dies (PR_SET_PDEATHSIG) */
+        die_with_parent;
     bool own_group; /* a process group of its own: process_signal_group reaches its children too */
 };
 
@@ -35,16 +36,17 @@ struct process {
     void (*on_exit)(struct process *process, int exit_code, int signal);
 };
 
-/* Starts a child; spec is borrowed until return. Standard input is /dev/null; descriptors other than 0-2 are
- * closed in the child; its signal mask is empty. A program that cannot be executed fails here, with a
- * note that names it. on_exit comes once: exit_code >= 0 and signal 0, or exit_code -1 and the signal
- * that ended it; then the memory is the caller's again. ERR_NOT_FOUND, ERR_DENIED, ERR_FULL, ERR_IO. */
+/* Starts a child; spec is borrowed until return. Standard input is /dev/null; descriptors other
+ * than 0-2 are closed in the child; its signal mask is empty. A program that cannot be executed
+ * fails here, with a note that names it. on_exit comes once: exit_code >= 0 and signal 0, or
+ * exit_code -1 and the signal that ended it; then the memory is the caller's again. ERR_NOT_FOUND,
+ * ERR_DENIED, ERR_FULL, ERR_IO. */
 ERR_CHECKED enum err
 process_spawn(struct process *process, struct loop *loop, const struct process_spec *spec,
               void (*on_exit)(struct process *process, int exit_code, int signal),
               struct err_note *note);
-/* Signals the child (never a stranger with a reused pid: it goes through the pidfd). Does nothing once it has
- * exited. */
+/* Signals the child (never a stranger with a reused pid: it goes through the pidfd). Does nothing
+ * once it has exited. */
 void process_signal(struct process *process, int signal);
 /* Signals the whole group of a child that was started with own_group. */
 void process_signal_group(struct process *process, int signal);
@@ -59,8 +61,8 @@ struct process_signals {
     void (*on_closed)(struct process_signals *signals);
 };
 
-/* Blocks SIGINT, SIGTERM, SIGHUP in the calling thread and ignores SIGPIPE: call in main before any thread is
- * made, so that all inherit it. */
+/* Blocks SIGINT, SIGTERM, SIGHUP in the calling thread and ignores SIGPIPE: call in main before any
+ * thread is made, so that all inherit it. */
 void process_signals_block(void);
 /* on_signal for each blocked signal that arrives, on the loop's thread. ERR_FULL, ERR_IO. */
 ERR_CHECKED enum err process_signals_start(struct process_signals *signals, struct loop *loop,
@@ -81,11 +83,13 @@ struct process_lock {
     int fd; /* -1: not held */
 };
 
-/* Creates or opens path (0600), locks it with flock(2) and writes this pid into it. ERR_IN_USE: another process
- * holds it; the note names the file and the holder's pid. ERR_DENIED, ERR_NOT_FOUND, ERR_NO_SPACE, ERR_IO. */
+/* Creates or opens path (0600), locks it with flock(2) and writes this pid into it. ERR_IN_USE:
+ * another process holds it; the note names the file and the holder's pid. ERR_DENIED,
+ * ERR_NOT_FOUND, ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err process_lock_take(struct process_lock *lock, const char *path,
                                        struct err_note *note);
-/* Unlocks; the file stays, emptied (removing it would race with the next holder). Accepts one not held. */
+/* Unlocks; the file stays, emptied (removing it would race with the next holder). Accepts one not
+ * held. */
 void process_lock_release(struct process_lock *lock);
 
 #endif

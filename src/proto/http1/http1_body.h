@@ -1,18 +1,19 @@
 /* Body framing: takes the bytes after a head, gives back the content in place.
  *
- * Place: proto/http1. A small state machine that remembers no bytes: everything that it consumed may
- * be thrown away at once. Chunk extensions are checked and forgotten; trailers too, unless the caller
- * wants them.
+ * Place: proto/http1. A small state machine that remembers no bytes: everything that it consumed
+ * may be thrown away at once. Chunk extensions are checked and forgotten; trailers too, unless the
+ * caller wants them.
  *
  *   chunked:  SIZE --> EXT* --> LF --> DATA --> DATA_CR --> DATA_LF --> SIZE ...
  *                                 \-- size 0 --> TRAILER lines --> done
  *
  * Invariants:
- *   1. content bytes + framing bytes handed out = bytes consumed; nothing after the body is consumed.
+ *   1. content bytes + framing bytes handed out = bytes consumed; nothing after the body is
+ *      consumed.
  *   2. The verdict depends on the bytes only, not on how they were cut into calls.
  *
- * Source: RFC 9112 sections 6.3, 7.1 and 8. Stricter than the RFC: no white space anywhere in a chunk
- * line outside quotes. */
+ * Source: RFC 9112 sections 6.3, 7.1 and 8. Stricter than the RFC: no white space anywhere in a
+ * chunk line outside quotes. */
 #ifndef HTTP1_HTTP1_BODY_H
 #define HTTP1_HTTP1_BODY_H
 
@@ -46,9 +47,11 @@ void http1_body_init_framing(struct http1_body *body, enum http1_framing framing
 void http1_body_keep_trailers(struct http1_body *body);
 
 /* Gives the next bytes. Consumes at least one byte when input is not empty and the body neither is
- * done nor at_trailers; hands out at most one run of content per call, so loop while bytes are left:
+ * done nor at_trailers; hands out at most one run of content per call, so loop while bytes are
+ * left:
  *
- *   while (at < len && !body.done) { http1_body_feed(&body, rest, &used, &content); ... at += used; }
+ *   while (at < len && !body.done) { http1_body_feed(&body, rest, &used, &content); ... at += used;
+ *   }
  *
  * ret_content borrows from input and may be empty. ERR_BAD_INPUT: refused, body->reason says why;
  * content handed out before stays valid, the connection does not. */

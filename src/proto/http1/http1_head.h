@@ -4,12 +4,13 @@
  * calls http1_head_parse again whenever there are more; nothing that was scanned is scanned again.
  * The bytes may move between calls: a parsed head holds offsets from the head's first byte.
  *
- *   init_request / init_response / init_trailers --> parse: ERR_INCOMPLETE ... --> ERR_OK | ERR_BAD_INPUT
+ *   init_request / init_response / init_trailers --> parse: ERR_INCOMPLETE ... --> ERR_OK |
+ *   ERR_BAD_INPUT
  *
  * Invariants:
  *   1. The verdict depends on the bytes only, not on how they were cut into calls.
- *   2. After ERR_OK: head_len bytes belong to the head, every span lies inside them, and body framing
- *      is decided (exactly one of the four framings, independent of the method).
+ *   2. After ERR_OK: head_len bytes belong to the head, every span lies inside them, and body
+ *      framing is decided (exactly one of the four framings, independent of the method).
  *   3. fields[i] are in the order received; first[]/next chain those of one well-known name.
  *
  * Source: RFC 9112 sections 2 to 6 and 9, RFC 9110 sections 5, 7 and 10.1.1. */
@@ -130,8 +131,8 @@ void http1_head_init_trailers(struct http1_head *head, const struct http1_limits
 
 /* data: the head from its first byte on, len bytes of it so far (more may follow the head; they are
  * not looked at). A request may have one empty line before it (RFC 9112 section 2.2).
- * ERR_OK: complete, see head_len. ERR_INCOMPLETE: call again with more bytes. ERR_BAD_INPUT: refused,
- * head->reason says why. A verdict is final: init again before the next message. */
+ * ERR_OK: complete, see head_len. ERR_INCOMPLETE: call again with more bytes. ERR_BAD_INPUT:
+ * refused, head->reason says why. A verdict is final: init again before the next message. */
 ERR_CHECKED enum err http1_head_parse(struct http1_head *head, const uint8_t *data, size_t len);
 
 static inline struct bytes http1_span_bytes(struct http1_span span, const uint8_t *data)

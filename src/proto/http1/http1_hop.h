@@ -1,10 +1,11 @@
 /* Which fields of a received head a relay does not pass on.
  *
- * Place: proto/http1. Connection-specific fields (flag H in http1_tables.h: Connection, Keep-Alive, TE,
- * Trailer, Transfer-Encoding, Upgrade, Expect, Proxy-*, ...) and every field that Connection nominates,
- * except protected ones (Authorization, Cookie, X-Forwarded-*, traceparent, ...), whose nomination is
- * ignored. Nominating Host, Content-Length or Transfer-Encoding is refused while parsing the head.
- * The relay's own fields are added after this removal, so a client cannot nominate them away.
+ * Place: proto/http1. Connection-specific fields (flag H in http1_tables.h: Connection, Keep-Alive,
+ * TE, Trailer, Transfer-Encoding, Upgrade, Expect, Proxy-*, ...) and every field that Connection
+ * nominates, except protected ones (Authorization, Cookie, X-Forwarded-*, traceparent, ...), whose
+ * nomination is ignored. Nominating Host, Content-Length or Transfer-Encoding is refused while
+ * parsing the head. The relay's own fields are added after this removal, so a client cannot
+ * nominate them away.
  *
  * Source: RFC 9110 section 7.6.1; the protected set is the gateway's rule. */
 #ifndef HTTP1_HTTP1_HOP_H

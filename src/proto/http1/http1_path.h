@@ -4,8 +4,8 @@
  *   - escapes of unreserved characters are decoded (%41 -> A, %2e -> .), all others stay, in upper
  *     case (%2f -> %2F): an encoded slash never becomes a separator;
  *   - dot segments are removed; climbing above the root is refused;
- *   - refused: a malformed escape, %00, overlong UTF-8, and dot segments that only a further decoding
- *     would see (..%2f, ..%5c, ..;x), because the program behind may do that decoding.
+ *   - refused: a malformed escape, %00, overlong UTF-8, and dot segments that only a further
+ *     decoding would see (..%2f, ..%5c, ..;x), because the program behind may do that decoding.
  *
  * Source: RFC 3986 sections 5.2.4 and 6.2.2. */
 #ifndef HTTP1_HTTP1_PATH_H
@@ -17,8 +17,9 @@ enum http1_path_flags {
     HTTP1_PATH_MERGE_SLASHES = 1, /* // becomes /, before dot segments are removed */
 };
 
-/* Quick test: true when normalising without flags would succeed and change nothing, so that the path
- * may be used in place. May be false for a path that is normal; never true for one that is not. */
+/* Quick test: true when normalising without flags would succeed and change nothing, so that the
+ * path may be used in place. May be false for a path that is normal; never true for one that is
+ * not. */
 bool http1_path_is_normal(struct bytes path);
 
 /* path: begins with '/', or is empty (means "/"). dest: dest_size >= max(path.len, 1), not

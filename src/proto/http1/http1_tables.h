@@ -3,7 +3,8 @@
  * Place: proto/http1; included through http1/http1.h. A list is the only place where its things are
  * named; enums, name tables and the recogniser are made from it.
  *
- * Sources: RFC 9110 (methods section 9, status section 15, fields), RFC 9112 (framing), RFC 6455. */
+ * Sources: RFC 9110 (methods section 9, status section 15, fields), RFC 9112 (framing), RFC
+ * 6455. */
 #ifndef HTTP1_HTTP1_TABLES_H
 #define HTTP1_HTTP1_TABLES_H
 

@@ -1,11 +1,13 @@
 /* Writing heads and chunks: into a buffer, or as pieces for one gathered write.
  *
  * Place: proto/http1. The write_ functions go through base's struct writer: the first failure is
- * remembered in w->err and later calls do nothing, so one check at the end is enough. Names and values
- * are checked: what could split a message (CR, LF, NUL, a non-token name) makes ERR_BAD_INPUT.
+ * remembered in w->err and later calls do nothing, so one check at the end is enough. Names and
+ * values are checked: what could split a message (CR, LF, NUL, a non-token name) makes
+ * ERR_BAD_INPUT.
  *
- * A relay does not rebuild a head: http1_pieces_add_fields passes received field lines on as they came,
- * neighbouring lines as one piece. That is safe because the strict parser has accepted each line.
+ * A relay does not rebuild a head: http1_pieces_add_fields passes received field lines on as they
+ * came, neighbouring lines as one piece. That is safe because the strict parser has accepted each
+ * line.
  *
  * Source: RFC 9112 sections 3, 4, 5 and 7.1. */
 #ifndef HTTP1_HTTP1_WRITE_H
@@ -29,7 +31,8 @@ void http1_write_fields(struct writer *w, const struct http1_head *head, const u
                         const struct http1_field_set *drop);
 /* The empty line that ends a head. */
 void http1_write_end(struct writer *w);
-/* A whole chunk: size line, content, CRLF. An empty content writes nothing (it would end the body). */
+/* A whole chunk: size line, content, CRLF. An empty content writes nothing (it would end the
+ * body). */
 void http1_write_chunk(struct writer *w, struct bytes content);
 /* The last chunk, without trailers: "0 CRLF CRLF". */
 void http1_write_last_chunk(struct writer *w);
@@ -38,8 +41,8 @@ enum {
     HTTP1_CHUNK_HEAD_MAX = 18
 };
 
-/* The size line of a chunk of len > 0 bytes: returns its length in bytes, CRLF included. The content
- * and HTTP1_CRLF follow it. */
+/* The size line of a chunk of len > 0 bytes: returns its length in bytes, CRLF included. The
+ * content and HTTP1_CRLF follow it. */
 size_t http1_chunk_head(uint64_t len, uint8_t dest[HTTP1_CHUNK_HEAD_MAX]);
 
 #define HTTP1_CRLF BYTES_LITERAL("\r\n")
@@ -64,7 +67,8 @@ struct http1_pieces {
 };
 
 void http1_pieces_init(struct http1_pieces *pieces, struct iovec *list, size_t max);
-/* Borrows the slice; one that continues the last piece in memory lengthens it. Empty adds nothing. */
+/* Borrows the slice; one that continues the last piece in memory lengthens it. Empty adds
+ * nothing. */
 void http1_pieces_add(struct http1_pieces *pieces, struct bytes slice);
 /* The field lines that are not in drop (NULL: all), as they came. Borrows from data. */
 void http1_pieces_add_fields(struct http1_pieces *pieces, const struct http1_head *head,

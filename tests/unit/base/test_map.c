@@ -105,8 +105,8 @@ static void expected_objects_cause_no_growth(void **state)
     map_done(&map);
 }
 
-/* Computed by another implementation of SipHash-1-3 (CPython's bytes hash) under an all-zero key, for
- * the first n bytes of 00 01 02 ... */
+/* Computed by another implementation of SipHash-1-3 (CPython's bytes hash) under an all-zero key,
+ * for the first n bytes of 00 01 02 ... */
 static void siphash_agrees_with_another_implementation(void **state)
 {
     (void)state;
