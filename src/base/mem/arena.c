@@ -5,11 +5,12 @@
  *     first -> (full) -> ... -> current (being filled) -> (empty, from before a reset) -> ...
  *
  * Every chunk of the list has chunk_size bytes, so an object of at most chunk_size fits in the next
- * one at the latest. Two neighbours hold more than chunk_size bytes of objects together: that bounds
- * the memory. Larger objects have a list of their own, freed by a reset. */
+ * one at the latest. Two neighbours hold more than chunk_size bytes of objects together, which
+ * bounds the memory. Larger objects have a list of their own, freed by a reset. */
 #include "mem/mem.h"
 
 #include "check/check.h"
+#include "mem/mem_priv.h"
 
 enum {
     ARENA_ALIGNMENT = 16
@@ -31,6 +32,7 @@ static struct mem_chunk *chunk_new(size_t size)
     struct mem_chunk *chunk = mem_resize(NULL, sizeof(struct mem_chunk) + size);
     chunk->next = NULL;
     chunk->used = 0;
+    MEM_FORBID(chunk->data, size);
     return chunk;
 }
 
@@ -82,6 +84,7 @@ void *arena_alloc(struct arena *arena, size_t size)
         struct mem_chunk *large = chunk_new(rounded);
         large->next = arena->large;
         arena->large = large;
+        MEM_ALLOW(large->data, size);
         return large->data;
     }
     if (arena->current == NULL || arena->chunk_size - arena->current->used < rounded) {
@@ -89,6 +92,7 @@ void *arena_alloc(struct arena *arena, size_t size)
     }
     void *object = arena->current->data + arena->current->used;
     arena->current->used += rounded;
+    MEM_ALLOW(object, size);
     return object;
 }
 
@@ -104,6 +108,7 @@ uint8_t *arena_dup(struct arena *arena, struct bytes slice)
 void arena_reset(struct arena *arena)
 {
     for (struct mem_chunk *chunk = arena->first; chunk != NULL; chunk = chunk->next) {
+        MEM_FORBID(chunk->data, chunk->used);
         chunk->used = 0;
     }
     chunks_free(arena->large);

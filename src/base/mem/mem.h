@@ -15,7 +15,7 @@
 
 /* Zeroed memory, owned by the caller, freed by mem_free. size > 0. */
 void *mem_alloc(size_t size) __attribute__((malloc, alloc_size(1), returns_nonnull));
-/* Zeroed memory aligned to `alignment` (a power of two >= 16), for objects with cache-line members. */
+/* Zeroed memory aligned to `alignment` (a power of two >= 16), for objects with cache lines. */
 void *mem_alloc_aligned(size_t alignment, size_t size)
     __attribute__((malloc, alloc_size(2), returns_nonnull));
 /* count * size zeroed; a product that overflows aborts, a product of 0 gives an address to free. */
@@ -29,9 +29,9 @@ char *mem_dup_bytes(struct bytes slice) __attribute__((malloc, returns_nonnull))
 /* Accepts NULL. */
 void mem_free(void *memory);
 
-/* Arena: allocations that die together. Chunks are kept on reset, so a warm arena allocates nothing;
- * only objects larger than a chunk have memory of their own, which a reset gives back. The memory
- * held is at most 3 * max + chunk_size. */
+/* Arena: allocations that die together. Chunks are kept on reset, so a warm arena allocates
+ * nothing; only objects larger than a chunk have memory of their own, which a reset gives back. The
+ * memory held is at most 3 * max + chunk_size. */
 struct mem_chunk;
 
 struct arena {
@@ -43,8 +43,8 @@ struct arena {
     size_t max;
 };
 
-/* chunk_size: bytes per chunk, > 0 (rounded up to 16); max: bytes of objects, each rounded up to 16,
- * after which arena_alloc returns NULL. Allocates nothing yet. */
+/* chunk_size: bytes per chunk, > 0 (rounded up to 16); max: bytes of objects, each rounded up to
+ * 16, after which arena_alloc returns NULL. Allocates nothing yet. */
 void arena_init(struct arena *arena, size_t chunk_size, size_t max);
 /* 16-byte aligned, not zeroed; NULL when the arena's max would be passed. */
 void *arena_alloc(struct arena *arena, size_t size) __attribute__((alloc_size(2)));
@@ -72,7 +72,7 @@ void pool_init(struct pool *pool, size_t object_size, size_t live_max, size_t ca
 void *pool_get(struct pool *pool);
 /* Takes back an object of this pool; accepts NULL. */
 void pool_put(struct pool *pool, void *object);
-/* Frees the cached objects; all objects must have been put back. */
+/* Frees the cached objects; all objects must have been put back. Accepts NULL. */
 void pool_done(struct pool *pool);
 
 #endif

@@ -4,6 +4,7 @@
 #include "mem/mem.h"
 
 #include "check/check.h"
+#include "mem/mem_priv.h"
 
 void pool_init(struct pool *pool, size_t object_size, size_t live_max, size_t cached_max)
 {
@@ -30,6 +31,7 @@ void *pool_get(struct pool *pool)
     CHECK(pool->cached > 0);
     pool->cached--;
     memcpy(&pool->free_list, object, sizeof(void *));
+    MEM_ALLOW(object, pool->object_size);
     return object;
 }
 
@@ -45,12 +47,16 @@ void pool_put(struct pool *pool, void *object)
         return;
     }
     memcpy(object, &pool->free_list, sizeof(void *));
+    MEM_FORBID((char *)object + sizeof(void *), pool->object_size - sizeof(void *));
     pool->free_list = object;
     pool->cached++;
 }
 
 void pool_done(struct pool *pool)
 {
+    if (pool == NULL) {
+        return;
+    }
     CHECK(pool->live == 0);
     while (pool->free_list != NULL) {
         void *object = pool->free_list;

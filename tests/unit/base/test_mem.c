@@ -2,6 +2,7 @@
 #include "mem/mem.h"
 
 #include "death.h"
+#include "rnd/rnd.h"
 #include "test.h"
 
 #include <string.h>
@@ -145,6 +146,43 @@ static void a_warm_arena_reuses_its_memory(void **state)
     arena_done(&arena);
 }
 
+/* Bytes that the arena holds, found by walking its lists as arena.c lays them out. */
+static size_t chunks_held(const struct arena *arena)
+{
+    size_t count = 0;
+    const void *chunk = arena->first;
+    while (chunk != NULL) {
+        count++;
+        memcpy(&chunk, chunk, sizeof(chunk));
+    }
+    return count;
+}
+
+static void an_arena_holds_no_more_than_it_promises(void **state)
+{
+    (void)state;
+    struct rnd rnd;
+    rnd_init(&rnd, 12);
+
+    enum {
+        CHUNK = 256,
+        MAX = 4096
+    };
+    struct arena arena;
+    arena_init(&arena, CHUNK, MAX);
+    for (int round = 0; round < 500; round++) {
+        uint64_t largest = rnd_range(&rnd, 1, 2 * CHUNK);
+        while (arena_alloc(&arena, rnd_range(&rnd, 1, largest)) != NULL) {
+            assert_true(arena.used <= MAX);
+        }
+        assert_true(chunks_held(&arena) * CHUNK <= 2 * MAX + CHUNK);
+        arena_reset(&arena);
+        assert_null(arena.large);
+        assert_int_equal(arena.used, 0);
+    }
+    arena_done(&arena);
+}
+
 static void arena_copies_slices_also_empty_ones(void **state)
 {
     (void)state;
@@ -207,6 +245,57 @@ static void a_pool_is_not_finished_while_objects_are_out(void **state)
     assert_aborts(finish_pool_with_live_objects, NULL, "live == 0");
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+#    define SANITIZED 1
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer)
+#        define SANITIZED 1
+#    endif
+#endif
+
+static void use_after_arena_reset(void *argument)
+{
+    struct arena *arena = argument;
+    volatile uint8_t *object = arena_alloc(arena, 100);
+    arena_reset(arena);
+    object[50] = 1;
+}
+
+static void use_after_pool_put(void *argument)
+{
+    (void)argument;
+    struct pool pool;
+    pool_init(&pool, 64, 2, 2);
+    volatile uint8_t *object = pool_get(&pool);
+    pool_put(&pool, (void *)(uintptr_t)object);
+    object[32] = 1;
+}
+
+static void use_beyond_arena_object(void *argument)
+{
+    struct arena *arena = argument;
+    volatile size_t size = 20;
+    volatile uint8_t *object = arena_alloc(arena, size);
+    object[20] = 1;
+}
+
+static void a_late_use_is_seen_by_the_sanitizer(void **state)
+{
+    (void)state;
+#if defined(SANITIZED)
+    struct arena arena;
+    arena_init(&arena, 1024, 4096);
+    assert_dies(use_after_arena_reset, &arena, "use-after-poison");
+    assert_dies(use_after_pool_put, NULL, "use-after-poison");
+    assert_dies(use_beyond_arena_object, &arena, "use-after-poison");
+    arena_done(&arena);
+#else
+    (void)use_after_arena_reset;
+    (void)use_after_pool_put;
+    (void)use_beyond_arena_object;
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,10 +308,12 @@ int main(void)
         cmocka_unit_test(arena_objects_are_aligned_and_do_not_overlap),
         cmocka_unit_test(arena_refuses_what_passes_its_max),
         cmocka_unit_test(a_warm_arena_reuses_its_memory),
+        cmocka_unit_test(an_arena_holds_no_more_than_it_promises),
         cmocka_unit_test(arena_copies_slices_also_empty_ones),
         cmocka_unit_test(pool_recycles_objects),
         cmocka_unit_test(pool_refuses_more_than_its_live_max),
         cmocka_unit_test(a_pool_is_not_finished_while_objects_are_out),
+        cmocka_unit_test(a_late_use_is_seen_by_the_sanitizer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
