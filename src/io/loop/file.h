@@ -1,4 +1,4 @@
-/* Asynchronous file operations on the loop: read, write, fdatasync, fsync.
+/* Asynchronous file operations on the loop: read, write, fdatasync.
  *
  * Place: io. On io_uring they go through the ring, on epoll through one helper thread; completions
  * come on the loop's thread. Opening, creating, allocating and renaming are blocking calls that
@@ -20,8 +20,7 @@ enum file_op_kind {
     FILE_WRITE,
     /* write, and then all of it is on the disk, as by fdatasync of this range */
     FILE_WRITE_DURABLE,
-    FILE_SYNC,          /* fdatasync: everything written to the file before file_start */
-    FILE_SYNC_ALL,      /* fsync, metadata too: what the descriptor of a directory needs */
+    FILE_SYNC, /* fdatasync: everything written to the file before file_start */
 };
 
 enum {
@@ -33,8 +32,8 @@ struct file_op {
     enum file_op_kind kind;
     int fd;          /* stays the caller's, open until on_done */
     uint64_t offset; /* bytes from the start of the file */
-    struct iovec
-        *iov;      /* borrowed until on_done and may be changed by the loop; not for the syncs */
+    /* Slices borrowed until on_done, changed by the loop; not for FILE_SYNC. */
+    struct iovec *iov;
     int iov_count; /* 1 to FILE_IOV_MAX */
     /* bytes: how many were read or written in all. A write is complete or failed: ERR_NO_SPACE,
      * ERR_IO, ... A read that ends early met the end of the file, with ERR_OK. os_errno below tells

@@ -11,12 +11,13 @@
  *   1. Request structs lie in the caller's memory; from start to completion they belong to the loop
  *      and must not move. Zero-initialising a struct is enough before its first use.
  *   2. Every started operation completes exactly once, by its callback; one that is cancelled
- *      completes with ERR_CANCELED. Timers, deferred calls and hooks are the exception: their cancel
- *      is immediate and silent.
+ *      completes with ERR_CANCELED. Timers, deferred calls and hooks are the exception: their
+ *      cancel is immediate and silent.
  *   3. No callback runs inside the function that starts or cancels: always later, from the loop, on
- *      the loop's thread, often in the same turn. A callback may call every function of every object.
- *   4. A loop belongs to the thread that runs its first turn. Before that turn the creator may start
- *      up to LOOP_EARLY_OPS_MAX operations; afterwards only loop_wake(), loop_stop() and the
+ *      the loop's thread, often in the same turn. A callback may call every function of every
+ *      object.
+ *   4. A loop belongs to the thread that runs its first turn. Before that turn the creator may
+ *      start up to LOOP_EARLY_OPS_MAX operations; afterwards only loop_wake(), loop_stop() and the
  *      producer's side of inboxes may be called from other threads.
  *   5. Once warm, a turn allocates nothing. */
 #ifndef LOOP_LOOP_H
@@ -48,9 +49,10 @@ enum {
 struct loop_config {
     enum loop_backend backend;
     uint64_t seed; /* of loop_rnd() */
-    uint32_t
-        recv_chunks; /* receive buffers shared by all connections; 0 means 128; a power of two */
-    uint32_t recv_chunk_size; /* bytes of one; 0 means 16 KiB */
+    /* Receive buffers, shared by all connections: how many (a power of two; 0 means 128) and
+     * of how many bytes (0 means 16 KiB). */
+    uint32_t recv_chunks;
+    uint32_t recv_chunk_size;
 };
 
 /* Counters since loop_new, for metrics and benches. */
@@ -61,8 +63,8 @@ struct loop_stats {
     uint64_t accept_failures; /* EMFILE and the like: accepting paused for 100 ms each time */
 };
 
-/* Makes a loop, owned by the caller. ERR_UNSUPPORTED: LOOP_BACKEND_URING was asked for and this kernel
- * or container forbids it (the note says why); ERR_FULL: no file descriptors; ERR_IO. */
+/* Makes a loop, owned by the caller. ERR_UNSUPPORTED: LOOP_BACKEND_URING was asked for and this
+ * kernel or container forbids it (the note says why); ERR_FULL: no file descriptors; ERR_IO. */
 ERR_CHECKED enum err loop_new(const struct loop_config *config, struct loop **ret_loop,
                               struct err_note *note);
 /* Every operation must have completed (checked: loop_active_count() is 0). Accepts NULL. */
@@ -86,7 +88,8 @@ ERR_CHECKED enum err loop_backend_parse(struct bytes text, enum loop_backend *re
 /* Random numbers of this thread, for jitter and balancing; not for secrets. */
 struct rnd *loop_rnd(struct loop *loop);
 struct loop_stats loop_stats(const struct loop *loop);
-/* Operations and open objects that the loop still holds (timers, calls, hooks, inboxes do not count). */
+/* Operations and open objects that the loop still holds (timers, calls, hooks, inboxes do not
+ * count). */
 size_t loop_active_count(const struct loop *loop);
 
 /* --- timers: fire once, at or after their time, in order of time, then of setting --- */
@@ -96,8 +99,8 @@ struct loop_timer {
     void (*on_fire)(struct loop_timer *timer);
 };
 
-/* Sets or moves; on_fire is called once. `at` is in loop_now()'s clock; a past time fires in this or
- * the next turn. Must be cancelled or have fired before its memory goes. */
+/* Sets or moves; on_fire is called once. `at` is in loop_now()'s clock; a past time fires in this
+ * or the next turn. Must be cancelled or have fired before its memory goes. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, clk_ns at,
                     void (*on_fire)(struct loop_timer *timer));
 /* Does nothing when it is not set. on_fire will not be called. */
@@ -115,7 +118,8 @@ struct loop_call {
     void (*run)(struct loop_call *call);
 };
 
-/* Runs once, after this turn's completions and timers; a call that is deferred already stays as it is. */
+/* Runs once, after this turn's completions and timers; a call that is deferred already stays as it
+ * is. */
 void loop_defer(struct loop *loop, struct loop_call *call, void (*run)(struct loop_call *call));
 /* Does nothing when it is not deferred. */
 void loop_call_cancel(struct loop_call *call);
@@ -134,22 +138,22 @@ void loop_hook_remove(struct loop_hook *hook);
 
 struct loop_watch {
     /* Private to the loop. */
-    struct list link;
+    struct loop_call ready;
     struct loop *loop;
     int fd;
-    bool ready;
+    uint8_t err; /* of the last callback, once ended */
     bool stopping;
-    bool armed;
+    bool ended;
     void (*on_ready)(struct loop_watch *watch, enum err err);
 };
 
 /* Calls on_ready(ERR_OK) whenever fd becomes readable: the callee reads until EAGAIN. fd stays the
- * caller's, is non-blocking, and must stay open until the last callback. A failure to watch comes as
- * on_ready(ERR_IO or ERR_FULL), the last callback. */
+ * caller's, is non-blocking, and must stay open until the last callback. A failure to watch comes
+ * as on_ready(ERR_IO or ERR_FULL), the last callback. */
 void loop_watch_start(struct loop *loop, struct loop_watch *watch, int fd,
                       void (*on_ready)(struct loop_watch *watch, enum err err));
-/* The last callback is on_ready(ERR_CANCELED); then the memory and fd are free. Once only, and not after
- * a failure. */
+/* The last callback is on_ready(ERR_CANCELED); then the memory and fd are free. Once only, and not
+ * after a failure. */
 void loop_watch_stop(struct loop_watch *watch);
 
 /* --- other threads --- */

@@ -13,16 +13,18 @@
 /* --- children --- */
 
 struct process_spec {
-    const char *const
-        *argv; /* argv[0] is the program, looked up in PATH when it has no slash; NULL at the end */
-    const char *const *envp; /* NULL: this process's environment; else NULL at the end */
-    const char *work_dir;    /* NULL: this one's */
-    const char
-        *output_path; /* standard output and error are appended to it (0600); NULL: inherited */
-    bool
-        /* SIGKILL to the child when this thread's process dies (PR_SET_PDEATHSIG) */
-        die_with_parent;
-    bool own_group; /* a process group of its own: process_signal_group reaches its children too */
+    /* argv[0] is the program, looked up in PATH when it has no slash; NULL at the end. */
+    const char *const *argv;
+    /* NULL: this process's environment; else NULL at the end. */
+    const char *const *envp;
+    /* NULL: this process's. */
+    const char *work_dir;
+    /* Standard output and error are appended to it (created 0600); NULL: inherited. */
+    const char *output_path;
+    /* SIGKILL to the child when the thread that started it ends (PR_SET_PDEATHSIG). */
+    bool die_with_parent;
+    /* A process group of its own: process_signal_group reaches its children too. */
+    bool own_group;
 };
 
 struct process {
