@@ -4,7 +4,7 @@
 Refuses: an include of a layer that is not listed below the own one; "..", absolute paths and own headers in
 angle brackets; a header that is not there; foo_priv.h outside its own directory; one door including another;
 header cycles; a .c that does not include its own header first; the same module/file.h in two layers; a layer
-whose meson.build links more than the table allows; docs/architecture.md without the picture that --mermaid
+whose meson.build links more than the table allows; a .c that its folder's meson.build does not name; docs/architecture.md without the picture that --mermaid
 prints.
 """
 
@@ -159,6 +159,14 @@ def check_build(gate, table):
                     gate.refuse(path, number, f"layer {layer} may not link {name}_dep")
 
 
+def check_listed(gate, path):
+    """A .c file that no meson.build names is neither compiled nor tested, and nobody notices."""
+    listing = path.parent / "meson.build"
+    names = re.findall(r"'([^'\n]+)'", listing.read_text()) if listing.exists() else []
+    if path.name not in names and path.stem not in names and path.stem.partition("_")[2] not in names:
+        gate.refuse(path, 0, "is not named in the meson.build of its folder")
+
+
 def main():
     gate = Gate("layers", __doc__)
     gate.parser.add_argument("--mermaid", action="store_true", help="print the picture for docs/architecture.md")
@@ -174,6 +182,8 @@ def main():
         targets = check_file(gate, table, where, path)
         if path.suffix == ".h":
             graph[path] = sorted(set(targets))
+        elif layer_of(gate, path):
+            check_listed(gate, path)
     check_cycles(gate, graph)
     check_build(gate, table)
     picture = gate.root / "docs/architecture.md"

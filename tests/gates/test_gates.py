@@ -43,6 +43,9 @@ GOOD = {
     "src/core/raft/raft_priv.h": header("raft/raft_priv.h"),
     "src/core/raft/raft.c": HEAD + '#include "raft/raft.h"\n\n#include "raft/raft_priv.h"\n\n'
                             "int raft_step(int input)\n{\n    return mem_get(input);\n}\n",
+    "src/base/mem/meson.build": "base_sources += files('mem.c')\n",
+    "src/core/raft/meson.build": "core_sources += files('raft.c')\n",
+    "tests/unit/core/meson.build": "foreach t : ['raft']\n",
     "src/io/net/net.h": header("net/net.h"),
     "src/io/meson.build": "io_deps = [base_dep, core_dep]\n",
     "src/serve/dns/dns.h": header("dns/dns.h", '\n#include "net/net.h"\n'),
@@ -124,6 +127,8 @@ CASES = {
         ("test_reaching_above_its_layer_is_refused", {"tests/unit/core/test_raft.c": HEAD + '#include "net/net.h"\n'},
          "layer core may not include"),
         ("build_that_links_upward_is_refused", {"src/io/meson.build": "io_deps = [base_dep, serve_dep]\n"}, "may not link serve_dep"),
+        ("source_that_is_not_built_is_refused", {"src/core/raft/vote.c": HEAD}, "vote.c: is not named in the meson.build"),
+        ("test_that_is_not_run_is_refused", {"tests/unit/core/test_log.c": HEAD}, "test_log.c: is not named in the meson.build"),
         ("stale_picture_is_refused", WRONG_PICTURE, "the layer picture is stale"),
         ("tree_without_files_is_refused", None, "nothing to check"),
     ],
