@@ -5,8 +5,9 @@
  * writing thread: no lock, no locked instruction. Several metrics of one name with different labels
  * (one per thread, say) are printed as they are; sums are the reader's business.
  *
- * Histogram: log-linear buckets, 16 per power of two, from 1 us to about 70 s: at most 6.25 % error
- * in any quantile. Printed as a Prometheus histogram with one bucket per power of two. */
+ * Histogram: log-linear buckets, 16 per power of two: exact below 32 us, then at most 6.25 % error
+ * in any quantile up to 2^29 us (about nine minutes); the last bucket takes what is longer. Printed
+ * as a Prometheus histogram in microseconds with one bucket per power of two. */
 #ifndef METRICS_METRICS_H
 #define METRICS_METRICS_H
 
@@ -17,7 +18,8 @@
 #include <stdint.h>
 
 enum {
-    METRICS_HIST_BUCKETS = 26 * 16
+    METRICS_HIST_PER_POWER = 16,
+    METRICS_HIST_BUCKETS = 26 * METRICS_HIST_PER_POWER
 };
 
 struct metric_counter {
@@ -58,7 +60,7 @@ static inline int64_t metric_gauge_get(const struct metric_gauge *gauge)
 /* Adds one observation, in microseconds. */
 void metric_hist_add(struct metric_hist *hist, uint64_t value_us);
 /* The smallest bucket bound that at least quantile (0..1) of the observations do not pass, in
- * microseconds; 0 when empty. */
+ * microseconds; 0 when empty. Bounds are inclusive. */
 uint64_t metric_hist_quantile(const struct metric_hist *hist, double quantile);
 
 enum metric_kind {
@@ -79,10 +81,11 @@ struct metric_entry {
 
 /* A set belongs to one node; entries are added before the threads start. */
 struct metrics_set {
-    struct list entries;
+    struct list entries; /* those of one name stand together, as the text format demands */
 };
 
 void metrics_init(struct metrics_set *set);
+/* All entries of one name must have the same kind; the first one's help is printed. */
 void metrics_add(struct metrics_set *set, struct metric_entry *entry);
 /* Appends all entries in the Prometheus text format; ERR_FULL when the buffer's limit is hit. */
 ERR_CHECKED enum err metrics_print(const struct metrics_set *set, struct buf *to);

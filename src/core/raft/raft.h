@@ -271,6 +271,9 @@ ERR_CHECKED enum err raft_feed(struct raft_host *host, clk_ns now, const struct 
 /* ---- effects --------------------------------------------------------------------------------- */
 
 enum raft_effect_kind {
+    RAFT_FX_NOOP, /* this node leads: it appended a no-op with `term` at `index`: put it into the entry
+                     cache now. Comes before everything that names it; proposals get ERR_FULL until
+                     it has been drained */
     RAFT_FX_WAL, /* write: hard state and/or truncate and/or entries first..last, or a snapshot mark
                     alone (has_snapshot). The engine orders: hard state, truncate, entries */
     /* msg after after_wal_seq; for APPEND with entries [first, last], see raft_sent */
@@ -304,7 +307,8 @@ struct raft_effect {
         budget_bytes;
     /* READ_*, SNAP_* */
     uint64_t tag;
-    raft_index index;
+    raft_index index; /* READ_OK, SNAP_WANT, NOOP */
+    raft_term term;   /* NOOP */
     raft_node_id node;
     const struct raft_snapshot_meta *snapshot; /* WAL, SNAP_INSTALL: borrowed until the next feed */
 };

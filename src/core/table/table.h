@@ -1,18 +1,19 @@
 /* Tables: ordered maps of bytes to bytes, the only memory that state machines have.
  *
- * Place: core. State machines (core/kv, core/registry, ...) see a struct table_txn; io/store implements
- * it on LMDB, table_mem.c in memory (for tests and the simulator). Both use the same key encoding
- * (table_key_encode), so both iterate in the same order and give the same digest.
+ * Place: core. State machines (core/kv, core/registry, ...) see a struct table_txn; io/store
+ * implements it on LMDB, table_mem.c in memory (for tests and the simulator). Both use the same key
+ * encoding (table_key_encode), so both iterate in the same order and give the same digest.
  *
- * Key in the store:   group u32 be | table u8 | key                      while it fits in 511 bytes
- *                     group u32 be | table u8 | first 474 bytes | 0xff-marked 32-byte hash   when longer
- * The stored value then begins with the full key; callers never see this: they get full keys back.
- * Order is byte order, except that keys which agree in their first 474 bytes and are longer than that
- * are in hash order: a scan by a longer prefix must look at every key it gets.
+ * Key in the store:   group u32 be | table u8 | key                      up to 505 bytes of key
+ *                     group u32 be | table u8 | first 474 bytes | 0xff | 31-byte hash   when longer
+ * Only long keys have a stored form of 511 bytes; their stored value begins with {length u16, full
+ * key}; callers never see this: they get full keys back.
+ * Order is byte order, except that keys which agree in their first 474 bytes and are longer than
+ * that are in hash order: a scan by a longer prefix must look at every key it gets.
  *
- * Digest: a 128-bit sum, over all rows of a group, of a hash of (table, key, value); adding a row adds,
- * deleting subtracts. It is kept by these functions in TABLE_META in the same transaction: replicas at
- * the same index must have the same digest.
+ * Digest: a 128-bit sum, over all rows of a group, of a hash of (table, key, value); adding a row
+ * adds, deleting subtracts. It is kept by these functions in TABLE_META in the same transaction:
+ * replicas at the same index must have the same digest.
  *
  * Ownership: slices that come out are borrowed until the transaction's next write or end. */
 #ifndef TABLE_TABLE_H
@@ -62,8 +63,8 @@ struct table_backend {
      * `slot` (0..TABLE_CURSORS-1), so that nested scans do not disturb each other. */
     enum err (*seek)(void *self, int slot, struct bytes key, struct bytes *ret_key,
                      struct bytes *ret_value);
-    /* The row after the last one that seek or next of this slot gave. Writes in between are allowed:
-     * the backend re-seeks. */
+    /* The row after the last one that seek or next of this slot gave. Writes in between are
+     * allowed: the backend re-seeks. */
     enum err (*next)(void *self, int slot, struct bytes *ret_key, struct bytes *ret_value);
 };
 
@@ -95,10 +96,10 @@ ERR_CHECKED enum err table_put(struct table_txn *txn, enum table_id table, struc
 /* ERR_NOT_FOUND when there is no such row. */
 ERR_CHECKED enum err table_delete(struct table_txn *txn, enum table_id table, struct bytes key);
 
-/* Scans: for (err = table_scan(&scan, txn, TABLE_KV, prefix); err == ERR_OK; err = table_scan_next(&scan)).
- * Gives the rows of one table whose full key begins with prefix, in stored order; the loop ends with
- * ERR_NOT_FOUND when all are seen. table_scan_end must be called in every case. Rows may be deleted
- * or changed during a scan. */
+/* Scans: for (err = table_scan(&scan, txn, TABLE_KV, prefix); err == ERR_OK; err =
+ * table_scan_next(&scan)). Gives the rows of one table whose full key begins with prefix, in stored
+ * order; the loop ends with ERR_NOT_FOUND when all are seen. table_scan_end must be called in every
+ * case. Rows may be deleted or changed during a scan. */
 struct table_scan {
     struct table_txn *txn;
     struct bytes prefix; /* borrowed until table_scan_end */
@@ -123,13 +124,13 @@ ERR_CHECKED enum err table_digest(struct table_txn *txn, struct table_digest *re
 /* Writes the running digest to TABLE_META: before the backend commits. */
 ERR_CHECKED enum err table_txn_finish(struct table_txn *txn);
 
-/* Stored form of a key; dest has TABLE_STORED_KEY_MAX bytes. long_key tells whether the value carries
- * the full key. */
+/* Stored form of a key; dest has TABLE_STORED_KEY_MAX bytes. long_key tells whether the value
+ * carries the full key. */
 ERR_CHECKED enum err table_key_encode(uint32_t group, enum table_id table, struct bytes key,
                                       uint8_t *dest, size_t *ret_len, bool *ret_long_key);
 
-/* The in-memory backend: a sorted map with whole-state copy, for tests and the simulator. Bind it with
- * table_txn_init(&txn, table_mem_backend(), mem, group, read_only). */
+/* The in-memory backend: a sorted map with whole-state copy, for tests and the simulator. Bind it
+ * with table_txn_init(&txn, table_mem_backend(), mem, group, read_only). */
 struct table_mem;
 
 struct table_mem *table_mem_new(void);
@@ -138,7 +139,8 @@ void table_mem_free(struct table_mem *mem);
 const struct table_backend *table_mem_backend(void);
 /* A copy of the whole state, outside of any transaction; owned by the caller. */
 struct table_mem *table_mem_clone(const struct table_mem *mem);
-/* Between begin and commit writes can be taken back; without begin they are final at once. Not nested. */
+/* Between begin and commit writes can be taken back; without begin they are final at once. Not
+ * nested. */
 void table_mem_begin(struct table_mem *mem);
 void table_mem_commit(struct table_mem *mem);
 void table_mem_abort(struct table_mem *mem);

@@ -8,10 +8,15 @@
 
 #include <errno.h>
 
+static bool is_sync(const struct file_op *op)
+{
+    return op->kind == FILE_SYNC || op->kind == FILE_SYNC_ALL;
+}
+
 void file_start(struct loop *loop, struct file_op *op)
 {
     CHECK(op->fd >= 0 && op->on_done != NULL);
-    CHECK(op->kind == FILE_SYNC || (op->iov_count > 0 && op->iov_count <= FILE_IOV_MAX));
+    CHECK(is_sync(op) || (op->iov_count > 0 && op->iov_count <= FILE_IOV_MAX));
     op->loop = loop;
     op->done = 0;
     op->os_errno = 0;
@@ -46,7 +51,7 @@ bool file_progress(struct file_op *op, long result)
         op->os_errno = (int)-result;
         return true;
     }
-    if (op->kind == FILE_SYNC) {
+    if (is_sync(op)) {
         return true;
     }
     advance_iov(op, (size_t)result);

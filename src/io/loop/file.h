@@ -1,4 +1,4 @@
-/* Asynchronous file operations on the loop: read, write, fdatasync.
+/* Asynchronous file operations on the loop: read, write, fdatasync, fsync.
  *
  * Place: io. On io_uring they go through the ring, on epoll through one helper thread; completions
  * come on the loop's thread. Opening, creating, allocating and renaming are blocking calls that
@@ -20,7 +20,8 @@ enum file_op_kind {
     FILE_WRITE,
     /* write, and then all of it is on the disk, as by fdatasync of this range */
     FILE_WRITE_DURABLE,
-    FILE_SYNC, /* fdatasync: everything written to the file before file_start */
+    FILE_SYNC,          /* fdatasync: everything written to the file before file_start */
+    FILE_SYNC_ALL,      /* fsync, metadata too: what the descriptor of a directory needs */
 };
 
 enum {
@@ -32,7 +33,7 @@ struct file_op {
     enum file_op_kind kind;
     int fd;          /* stays the caller's, open until on_done */
     uint64_t offset; /* bytes from the start of the file */
-    /* Slices borrowed until on_done, changed by the loop; not for FILE_SYNC. */
+    /* Slices borrowed until on_done, changed by the loop; not for the syncs. */
     struct iovec *iov;
     int iov_count; /* 1 to FILE_IOV_MAX */
     /* bytes: how many were read or written in all. A write is complete or failed: ERR_NO_SPACE,

@@ -25,6 +25,9 @@ static long run_once(const struct file_op *op)
     case FILE_SYNC:
         rc = fdatasync(op->fd);
         break;
+    case FILE_SYNC_ALL:
+        rc = fsync(op->fd);
+        break;
     }
     return rc < 0 ? -(long)errno : rc;
 }

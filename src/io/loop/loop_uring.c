@@ -223,6 +223,9 @@ static void uring_file_start(struct file_op *op)
     case FILE_SYNC:
         io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
         break;
+    case FILE_SYNC_ALL:
+        io_uring_prep_fsync(sqe, op->fd, 0);
+        break;
     }
     uring_tag(sqe, op, URING_FILE);
 }

@@ -160,7 +160,7 @@ void node_read_cancel(struct node_edge *edge, struct node_reading *reading);
 struct node_watch {
     /* Called once per change in index order, on the edge, before any read shows it. The watch may be
      * removed inside. */
-    void (*changed)(struct node_watch *watch, const struct machine_change *change);
+    void (*changed)(struct node_watch *watch, const struct apply_change *change);
     /* private: */
     struct list link;
     struct map_node by_key;

@@ -1,7 +1,6 @@
 /* HTTP/1.0 and HTTP/1.1, strict: the words of the module (limits, methods, header names, reasons).
  *
- * Place: proto; used by the gateway's data path, by the HTTP server and by the HTTP client. The
- * parts:
+ * Place: proto; used by the gateway's data path, by the HTTP server and by the HTTP client. Parts:
  *   http1/http1_head.h   request heads, response heads and trailers: bytes -> offsets and facts
  *   http1/http1_body.h   body framing: bytes -> slices of content, in place
  *   http1/http1_hop.h    which fields a relay may not pass on
@@ -98,13 +97,12 @@ struct bytes http1_method_token(enum http1_method method);
 bool http1_method_is_safe(enum http1_method method);
 bool http1_method_is_idempotent(enum http1_method method);
 
-/* Without case; HTTP1_HEADER_OTHER when it is none of the list. */
+/* name: a token. Without case; HTTP1_HEADER_OTHER when it is none of the list. */
 enum http1_header http1_header_of(struct bytes name);
 /* The name as we write it, "" for OTHER; borrowed for ever. */
 struct bytes http1_header_name(enum http1_header header);
 
-/* The phrase of a status code ("Not Found"), "" when it is not a registered one. Borrowed for
- * ever. */
+/* The phrase of a status code ("Not Found"), "" when it is not a registered one; borrowed. */
 struct bytes http1_status_phrase(uint16_t status);
 
 /* RFC 9110 section 5.1: one or more tchar. */

@@ -8,8 +8,7 @@
  *                                 \-- size 0 --> TRAILER lines --> done
  *
  * Invariants:
- *   1. content bytes + framing bytes handed out = bytes consumed; nothing after the body is
- *      consumed.
+ *   1. Nothing after the body is consumed.
  *   2. The verdict depends on the bytes only, not on how they were cut into calls.
  *
  * Source: RFC 9112 sections 6.3, 7.1 and 8. Stricter than the RFC: no white space anywhere in a
@@ -30,7 +29,7 @@ struct http1_body {
     uint8_t framing; /* enum http1_framing */
     uint8_t state;
     uint8_t digits;
-    uint8_t reason; /* enum http1_reason; NONE unless ERR_BAD_INPUT was returned */
+    uint8_t reason; /* enum http1_reason; final: every later call returns ERR_BAD_INPUT */
     bool keep_trailers;
     bool at_trailers; /* keep_trailers: the next byte is the first of the trailer section */
     bool done;        /* the last byte of the message was consumed */
@@ -47,14 +46,11 @@ void http1_body_init_framing(struct http1_body *body, enum http1_framing framing
 void http1_body_keep_trailers(struct http1_body *body);
 
 /* Gives the next bytes. Consumes at least one byte when input is not empty and the body neither is
- * done nor at_trailers; hands out at most one run of content per call, so loop while bytes are
- * left:
- *
- *   while (at < len && !body.done) { http1_body_feed(&body, rest, &used, &content); ... at += used;
- *   }
+ * done nor at_trailers; hands out at most one run of content per call, so call it in a
+ * loop while bytes are left.
  *
  * ret_content borrows from input and may be empty. ERR_BAD_INPUT: refused, body->reason says why;
- * content handed out before stays valid, the connection does not. */
+ * content handed out before was good, the connection can be used no more. */
 ERR_CHECKED enum err http1_body_feed(struct http1_body *body, struct bytes input,
                                      size_t *ret_consumed, struct bytes *ret_content);
 

@@ -160,7 +160,7 @@ static inline struct bytes http1_head_value(const struct http1_head *head, const
     return field ? http1_span_bytes(field->value, data) : (struct bytes){NULL, 0};
 }
 
-/* The value of the first field of that name (any name, without case), found by looking at all of
+/* The value of the first field of that name (any token, without case), found by looking at all of
  * them; {NULL, 0} when there is none. Borrows from data. */
 struct bytes http1_head_find(const struct http1_head *head, const uint8_t *data, struct bytes name);
 

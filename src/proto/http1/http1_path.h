@@ -2,8 +2,8 @@
  *
  * Place: proto/http1. Works on the path alone: the query is not touched.
  *   - escapes of unreserved characters are decoded (%41 -> A, %2e -> .), all others stay, in upper
- *     case (%2f -> %2F): an encoded slash never becomes a separator;
- *   - dot segments are removed; climbing above the root is refused;
+ *     case (%2f -> %2F): an encoded slash never becomes a separator,
+ *   - dot segments are removed; climbing above the root is refused,
  *   - refused: a malformed escape, %00, overlong UTF-8, and dot segments that only a further
  *     decoding would see (..%2f, ..%5c, ..;x), because the program behind may do that decoding.
  *

@@ -3,8 +3,8 @@
  * Place: proto/http1; included through http1/http1.h. A list is the only place where its things are
  * named; enums, name tables and the recogniser are made from it.
  *
- * Sources: RFC 9110 (methods section 9, status section 15, fields), RFC 9112 (framing), RFC
- * 6455. */
+ * Sources: RFC 9110 (methods section 9, status section 15, fields), RFC 9112 (framing),
+ * RFC 6455. */
 #ifndef HTTP1_HTTP1_TABLES_H
 #define HTTP1_HTTP1_TABLES_H
 
@@ -21,12 +21,13 @@
     X(TRACE,   "TRACE",   1, 1)    \
     X(CONNECT, "CONNECT", 0, 0)
 
-/* X(enum name, name as written, first letter, last letter but one, flags). These two letters (lower case)
- * and the length are the recogniser's hash; two names with one hash do not compile. Flags:
+/* X(enum name, name as written, first letter, last letter but one, flags). These two letters (lower
+ * case) and the length are the recogniser's hash; two names with one hash do not compile. Flags:
  *   H  connection-specific: a relay removes it, and writes its own when it needs one
  *   R  a Connection field that nominates it is refused
  *   P  protected: a nomination in Connection is ignored
- *   T  may not stand in trailers (framing, routing, authorization, payload; RFC 9110 section 6.5.1) */
+ *   T  may not stand in trailers (framing, routing, authorization, payload; RFC 9110
+ *   section 6.5.1) */
 #define HTTP1_HEADERS(X)                                                       \
     X(HOST,                "Host",                'h', 's', R | T)             \
     X(CONNECTION,          "Connection",          'c', 'o', H | T)             \

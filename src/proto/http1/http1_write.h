@@ -31,8 +31,8 @@ void http1_write_fields(struct writer *w, const struct http1_head *head, const u
                         const struct http1_field_set *drop);
 /* The empty line that ends a head. */
 void http1_write_end(struct writer *w);
-/* A whole chunk: size line, content, CRLF. An empty content writes nothing (it would end the
- * body). */
+/* A whole chunk: size line, content, CRLF. An empty content writes nothing (it would end
+ * the body). */
 void http1_write_chunk(struct writer *w, struct bytes content);
 /* The last chunk, without trailers: "0 CRLF CRLF". */
 void http1_write_last_chunk(struct writer *w);
@@ -67,8 +67,8 @@ struct http1_pieces {
 };
 
 void http1_pieces_init(struct http1_pieces *pieces, struct iovec *list, size_t max);
-/* Borrows the slice; one that continues the last piece in memory lengthens it. Empty adds
- * nothing. */
+/* Borrows the slice; one that continues the last piece in memory lengthens it. Empty
+ * adds nothing. */
 void http1_pieces_add(struct http1_pieces *pieces, struct bytes slice);
 /* The field lines that are not in drop (NULL: all), as they came. Borrows from data. */
 void http1_pieces_add_fields(struct http1_pieces *pieces, const struct http1_head *head,

@@ -1,0 +1,57 @@
+/* The identity of a data directory: which node of which cluster this disk belongs to.
+ *
+ * Place: io, on io/disk. A directory gets a random storage id when it is first used; peers pin it
+ * in the configuration, so that the same node on an empty, cloned or rolled-back disk is not that
+ * member. Each start adds one to the boot count before anything else is done (design section 6,
+ * "Identity").
+ *
+ * The file `identity` is replaced as a whole and synced (disk_replace); its byte table is in
+ * docs/disk-format.md. The caller holds the directory's lock (disk_loop_open). */
+#ifndef DISK_IDENTITY_H
+#define DISK_IDENTITY_H
+
+#include "disk/disk.h"
+
+enum {
+    IDENTITY_BYTES = 64,
+    /* The newest layout of a data directory that this program reads and the one that it writes. */
+    IDENTITY_FORMAT = 1
+};
+
+#define IDENTITY_NAME "identity"
+
+struct identity {
+    uint64_t storage_id; /* random, never 0 */
+    uint64_t cluster_id; /* never 0 */
+    uint32_t node_id;    /* never 0 */
+    uint32_t format;
+    uint64_t boot_count; /* this start included: 1 at the first */
+};
+
+struct identity_want {
+    uint64_t cluster_id; /* 0: whatever the directory says (ERR_NOT_FOUND when it is empty) */
+    uint32_t node_id;    /* 0: likewise */
+    /* Candidate for the storage id of an empty directory; not 0. From process_random, or from the
+     * simulator's seed. */
+    uint64_t new_storage_id;
+};
+
+/* Reads or makes the identity and counts this start, durably. ret_fresh: the directory was empty,
+ * so the WAL must be created and not merely opened. `wal_present` says whether WAL files are there
+ * (wal_present()). ERR_MISMATCH: another cluster's or another node's directory, or a newer format
+ * (the note names both
+ *   values); nothing was changed.
+ * ERR_CORRUPT: the file is damaged, or it is there and the WAL is not, or the reverse: a partial
+ *   directory, which must be wiped as a whole to join as a new disk.
+ * ERR_NOT_FOUND: empty directory, and the cluster or node is not said. ERR_DENIED, ERR_NO_SPACE,
+ * ERR_IO. */
+ERR_CHECKED enum err identity_open(struct disk *disk, const struct identity_want *want,
+                                   bool wal_present, struct identity *ret_identity, bool *ret_fresh,
+                                   struct err_note *note);
+
+/* Reads only, changes nothing: for tools. ERR_NOT_FOUND, ERR_MISMATCH (newer format), ERR_CORRUPT,
+ * ERR_IO. */
+ERR_CHECKED enum err identity_read(struct disk *disk, struct identity *ret_identity,
+                                   struct err_note *note);
+
+#endif
