@@ -75,7 +75,7 @@ void *arena_alloc(struct arena *arena, size_t size)
     if (size > SIZE_MAX - ARENA_ALIGNMENT) {
         return NULL;
     }
-    size_t rounded = round_up(size == 0 ? 1 : size);
+    size_t rounded = round_up(size);
     if (rounded > arena->max - arena->used) {
         return NULL;
     }

@@ -178,7 +178,7 @@ static void each_byte_of_bad_utf8_becomes_a_replacement_character(void **state)
         {"\xf0\x8f\xbf\xbf", 4}, /* overlong */
         {"\xed\xa0\x80", 3},     /* a surrogate */
         {"\xf4\x90\x80\x80", 4}, /* over U+10FFFF */
-        {"\xf5", 1},
+        {"\xf5\x80\x80\x80", 4},
         {"\xff", 1},
         {"\xe4\xb8", 2}, /* cut */
         {"\xc3", 1},     /* cut */
@@ -202,6 +202,16 @@ static void each_byte_of_bad_utf8_becomes_a_replacement_character(void **state)
         memcpy(expected + at, "\",\"ok\"]", 8);
         finish(&f, expected);
     }
+}
+
+static void a_sequence_that_the_slice_cuts_is_bad(void **state)
+{
+    (void)state;
+    struct fixture f = start(false);
+    struct bytes cut = BYTES_LITERAL("\xe4\xb8\xad");
+    cut.len = 2;
+    json_out_bytes(writer(&f), cut);
+    finish(&f, "\"\xef\xbf\xbd\xef\xbf\xbd\"");
 }
 
 static void raw_json_and_base64_are_values(void **state)
@@ -329,6 +339,7 @@ int main(void)
         cmocka_unit_test(strings_are_escaped),
         cmocka_unit_test(well_formed_utf8_passes),
         cmocka_unit_test(each_byte_of_bad_utf8_becomes_a_replacement_character),
+        cmocka_unit_test(a_sequence_that_the_slice_cuts_is_bad),
         cmocka_unit_test(raw_json_and_base64_are_values),
         cmocka_unit_test(a_full_buffer_stops_the_writer_at_any_byte),
         cmocka_unit_test(unbalanced_calls_abort),

@@ -1,6 +1,7 @@
 /* Tests of base/map: the hash map against a naive model, and the hash functions. */
 #include "map/map.h"
 
+#include "death.h"
 #include "rnd/rnd.h"
 #include "test.h"
 
@@ -105,6 +106,25 @@ static void expected_objects_cause_no_growth(void **state)
     map_done(&map);
 }
 
+static void remove_a_stranger(void *argument)
+{
+    struct map *map = argument;
+    struct item stranger = {.node = {.hash = 1}};
+    map_remove(map, &stranger.node);
+}
+
+static void removing_what_is_not_in_the_map_aborts(void **state)
+{
+    (void)state;
+    struct map map;
+    map_init(&map, 0);
+    assert_aborts(remove_a_stranger, &map, "count > 0");
+    struct item item = {.key = 1};
+    map_insert(&map, &item.node, 1);
+    assert_aborts(remove_a_stranger, &map, "*at == node");
+    map_done(&map);
+}
+
 /* Computed by another implementation of SipHash-1-3 (CPython's bytes hash) under an all-zero key,
  * for the first n bytes of 00 01 02 ... */
 static void siphash_agrees_with_another_implementation(void **state)
@@ -182,6 +202,7 @@ int main(void)
         cmocka_unit_test(colliding_hashes_are_told_apart_by_key),
         cmocka_unit_test(a_zeroed_map_is_an_empty_map),
         cmocka_unit_test(expected_objects_cause_no_growth),
+        cmocka_unit_test(removing_what_is_not_in_the_map_aborts),
         cmocka_unit_test(siphash_agrees_with_another_implementation),
         cmocka_unit_test(siphash_uses_both_halves_of_its_seed),
         cmocka_unit_test(slices_that_differ_in_length_or_a_bit_hash_apart),

@@ -101,6 +101,15 @@ static void an_empty_histogram_has_quantile_zero(void **state)
     assert_int_equal(metric_hist_quantile(&hist, 0.5), 0);
 }
 
+static void quantile_zero_is_the_smallest_value(void **state)
+{
+    (void)state;
+    static struct metric_hist hist;
+    metric_hist_add(&hist, 1000);
+    metric_hist_add(&hist, 2000);
+    assert_int_equal(metric_hist_quantile(&hist, 0), bound_for(1000));
+}
+
 static void one_slow_value_in_a_hundred_is_the_last_percent(void **state)
 {
     (void)state;
@@ -253,6 +262,7 @@ int main(void)
         cmocka_unit_test(values_beyond_the_range_count_in_the_last_bucket),
         cmocka_unit_test(quantiles_agree_with_a_sorted_list),
         cmocka_unit_test(an_empty_histogram_has_quantile_zero),
+        cmocka_unit_test(quantile_zero_is_the_smallest_value),
         cmocka_unit_test(one_slow_value_in_a_hundred_is_the_last_percent),
         cmocka_unit_test(entries_of_one_name_are_printed_together_under_one_head),
         cmocka_unit_test(a_removed_entry_is_no_longer_printed),

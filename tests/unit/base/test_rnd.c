@@ -62,15 +62,19 @@ static void below_has_no_modulo_bias(void **state)
     (void)state;
     struct rnd rnd;
     rnd_init(&rnd, 6);
-    /* By modulo, 2^63 + 2^62 would make the lower third twice as likely as the rest. */
+    /* Of this bound a modulo would make the lower third twice as likely as the rest, and a product
+     * without rejection every third value. */
     uint64_t bound = UINT64_C(3) << 62;
     unsigned low = 0;
+    unsigned thirds = 0;
     for (int i = 0; i < 30000; i++) {
         uint64_t value = rnd_below(&rnd, bound);
         assert_true(value < bound);
         low += value < bound / 3;
+        thirds += value % 3 == 0;
     }
     assert_in_range(low, 9500, 10500);
+    assert_in_range(thirds, 9500, 10500);
 }
 
 static void range_includes_both_ends(void **state)
@@ -104,6 +108,14 @@ static void chance_is_in_parts_per_million(void **state)
         assert_true(rnd_chance_ppm(&rnd, 1000000));
     }
     assert_in_range(hits, 24300, 25700);
+    /* A state whose next number is 9, which is among the lowest millionth: 5 * 77 = 3 * 128 + 1. */
+    const struct rnd lowest = {{1, UINT64_C(77) << 57, 3, 4}};
+    rnd = lowest;
+    assert_int_equal(rnd_below(&rnd, 1000000), 0);
+    rnd = lowest;
+    assert_true(rnd_chance_ppm(&rnd, 1));
+    rnd = lowest;
+    assert_false(rnd_chance_ppm(&rnd, 0));
 }
 
 int main(void)

@@ -60,6 +60,7 @@ static void durations_add_up_in_milliseconds(void **state)
     assert_parses(text_parse_duration_ms, "1.s", 1000);
     assert_parses(text_parse_duration_ms, "2h3m4s5ms", 7384005);
     assert_parses(text_parse_duration_ms, "0.000000000000000000000000001h", 0);
+    assert_parses(text_parse_duration_ms, "0.3000000000000000000000000000s", 300);
     assert_parses(text_parse_duration_ms, "1s1s", 2000);
 }
 
@@ -210,6 +211,9 @@ static void bad_escapes_are_refused_and_append_nothing(void **state)
         assert_int_equal(text_percent_decode(bytes_of_str(bad[i]), false, &b), ERR_BAD_INPUT);
         assert_int_equal(b.len, 0);
     }
+    struct bytes cut = BYTES_LITERAL("a%41");
+    cut.len = 3;
+    assert_int_equal(text_percent_decode(cut, false, &b), ERR_BAD_INPUT);
     buf_done(&b);
 }
 
