@@ -109,6 +109,48 @@ static void digest_subtract(struct table_digest *sum, const struct table_digest 
     sum->high -= row->high + borrow;
 }
 
+/* A long row's full key must be the one that its stored key was made of. */
+static enum err split_stored(struct bytes stored, struct bytes *key, struct bytes *value)
+{
+    enum err err = split_long(*value, key, value);
+    if (err != ERR_OK) {
+        return err;
+    }
+    uint8_t again[TABLE_STORED_KEY_MAX];
+    size_t len;
+    bool is_long;
+    err = table_key_encode(get_u32_be(stored.data), (enum table_id)stored.data[4], *key, again,
+                           &len, &is_long);
+    if (err != ERR_OK || !bytes_eq(bytes_of(again, len), stored)) {
+        return ERR_CORRUPT;
+    }
+    return ERR_OK;
+}
+
+enum err table_digest_add_stored(struct table_digest *digest, struct bytes key, struct bytes value)
+{
+    if (key.len < HEAD_BYTES || key.len > TABLE_STORED_KEY_MAX || key.data[4] == 0) {
+        return ERR_CORRUPT;
+    }
+    enum table_id table = (enum table_id)key.data[4];
+    struct bytes full = bytes_from(key, HEAD_BYTES);
+    if (key.len == TABLE_STORED_KEY_MAX) {
+        enum err err = split_stored(key, &full, &value);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    if (value.len > TABLE_VALUE_MAX) {
+        return ERR_CORRUPT;
+    }
+    if (table != TABLE_META) {
+        struct table_digest row;
+        digest_row(table, full, value, &row);
+        digest_add(digest, &row);
+    }
+    return ERR_OK;
+}
+
 static enum err digest_load(struct table_txn *txn)
 {
     if (txn->digest_loaded) {

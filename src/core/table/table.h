@@ -124,6 +124,12 @@ ERR_CHECKED enum err table_digest(struct table_txn *txn, struct table_digest *re
 /* Writes the running digest to TABLE_META: before the backend commits. */
 ERR_CHECKED enum err table_txn_finish(struct table_txn *txn);
 
+/* Adds one stored row (key with group and table, value as the backend has it) to a digest: for
+ * those who copy whole groups. Rows of TABLE_META add nothing. ERR_CORRUPT: no put writes such a
+ * row. */
+ERR_CHECKED enum err table_digest_add_stored(struct table_digest *digest, struct bytes key,
+                                             struct bytes value);
+
 /* Stored form of a key; dest has TABLE_STORED_KEY_MAX bytes. long_key tells whether the value
  * carries the full key. */
 ERR_CHECKED enum err table_key_encode(uint32_t group, enum table_id table, struct bytes key,

@@ -1,19 +1,20 @@
 /* Snapshot files: the tables of one group at one index, as a file that is whole or does not count.
  *
  * Place: io; beside the store, on core/table's backend interface only. A background thread writes a
- * file from a read snapshot; a node that lost its state loads one; a follower that is too far behind
- * gets the same bytes from its leader, in chunks, and may resume.
+ * file from a read snapshot; a node that lost its state loads one; a follower that is too far
+ * behind gets the same bytes from its leader, in chunks, and may resume.
  *
  * Invariants:
- *   1. A file has its final name only when its content is complete and synced (temporary name, fsync,
- *      rename, fsync of the directory).
- *   2. Nothing is taken from a file before all its checksums, its order and its counts were verified.
- *   3. The digest in the trailer is that of the rows in the file: the writer recomputes it and refuses
- *      to write a state that disagrees with its own digest; the loader recomputes it again.
+ *   1. A file has its final name only when its content is complete and synced (temporary name,
+ *      fsync, rename, fsync of the directory).
+ *   2. Nothing is taken from a file before all its checksums, its order and its counts were
+ *      verified.
+ *   3. The digest in the trailer is that of the rows in the file: the writer recomputes it and
+ *      refuses to write a state that disagrees with its own digest; the loader recomputes it again.
  *   4. At most one file per group is written and one is received at a time (the caller's duty).
  *
- * The byte table is in docs/disk-format.md. Names: snapshot-GROUP-INDEX-TERM (hexadecimal digits, fixed
- * width), with .tmp while written and .part while received. */
+ * The byte table is in docs/disk-format.md. Names: snapshot-GROUP-INDEX-TERM (hexadecimal digits,
+ * fixed width), with .tmp while written and .part while received. */
 #ifndef STORE_SNAPSHOT_FILE_H
 #define STORE_SNAPSHOT_FILE_H
 
@@ -51,14 +52,15 @@ struct snapshot_report {
     void *context;
 };
 
-/* Opens (and creates, mode 0700) the directory; removes what a writer left unfinished. Usable by any
- * thread afterwards. Owned by the caller. ERR_DENIED, ERR_NO_SPACE, ERR_IO. */
+/* Opens (and creates, mode 0700) the directory; removes what a writer left unfinished. Usable by
+ * any thread afterwards. Owned by the caller. ERR_DENIED, ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err snapshot_dir_open(const char *path, struct snapshot_dir **ret_dir,
                                        struct err_note *note);
 /* Accepts NULL. */
 void snapshot_dir_close(struct snapshot_dir *dir);
 
-/* The group's files whose header and trailer are whole, newest first, at most max. report may be NULL. */
+/* The group's files whose header and trailer are whole, newest first, at most max. report may be
+ * NULL. */
 ERR_CHECKED enum err snapshot_list(struct snapshot_dir *dir, raft_group_id group,
                                    const struct snapshot_report *report, size_t max,
                                    struct snapshot_info *ret_infos, size_t *ret_count);
@@ -72,23 +74,24 @@ ERR_CHECKED enum err snapshot_verify(struct snapshot_dir *dir, const char *name,
 /* Removes all but the newest `keep` files of the group. Files that are open stay readable. */
 ERR_CHECKED enum err snapshot_prune(struct snapshot_dir *dir, raft_group_id group, size_t keep);
 
-/* Writes the view's group to a file; blocks on the disk, so: a background thread. No scan may be open on
- * the view; its applied index must be meta->index. A true *cancel (may be NULL) ends it early.
- * ERR_CONFLICT (other applied index), ERR_CORRUPT (the state disagrees with its digest: nothing is
- * written), ERR_CANCELED, ERR_NO_SPACE, ERR_IO. No file is left behind on failure. */
+/* Writes the view's group to a file; blocks on the disk, so: a background thread. No scan may be
+ * open on the view; its applied index must be meta->index. A true *cancel (may be NULL) ends it
+ * early. ERR_CONFLICT (other applied index), ERR_CORRUPT (the state disagrees with its digest:
+ * nothing is written), ERR_CANCELED, ERR_NO_SPACE, ERR_IO. No file is left behind on failure. */
 ERR_CHECKED enum err snapshot_write(struct snapshot_dir *dir, struct table_txn *view,
                                     const struct raft_snapshot_meta *meta,
                                     const atomic_bool *cancel, struct snapshot_info *ret_info,
                                     struct err_note *note);
 
-/* Verifies the file, then replaces all rows of its group in the store, in transactions of bounded size:
- * the writing thread, no write transaction open. Until it is finished, readers find the group's applied
- * index at 0. A failure in the middle leaves the group incomplete and the store without its clean mark
- * until a later load succeeds. ERR_CORRUPT, ERR_MISMATCH, ERR_NOT_FOUND, ERR_NO_SPACE, ERR_IO. */
+/* Verifies the file, then replaces all rows of its group in the store, in transactions of bounded
+ * size: the writing thread, no write transaction open. Until it is finished, readers find the
+ * group's applied index at 0. A failure in the middle leaves the group incomplete and the store
+ * without its clean mark until a later load succeeds. ERR_CORRUPT, ERR_MISMATCH, ERR_NOT_FOUND,
+ * ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err snapshot_load(struct snapshot_dir *dir, const char *name, struct store *store,
                                    struct snapshot_info *ret_info, struct err_note *note);
 
-/* ---- sending ---------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /* Opens a file to be read in pieces; it stays readable when it is pruned meanwhile. The caller has
  * verified it. ERR_NOT_FOUND, ERR_IO. */
@@ -101,7 +104,7 @@ ERR_CHECKED enum err snapshot_source_read(struct snapshot_source *source, uint64
 /* Accepts NULL. */
 void snapshot_source_close(struct snapshot_source *source);
 
-/* ---- receiving -------------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 /* What is being received, as its sender announced it. */
 struct snapshot_offer {
@@ -111,20 +114,21 @@ struct snapshot_offer {
     uint64_t size_bytes;
 };
 
-/* Begins or resumes: the bytes that an earlier attempt at the same offer wrote are kept, parts of other
- * offers for the group are removed. ERR_TOO_LARGE (size_bytes over max_bytes), ERR_NO_SPACE, ERR_IO. */
+/* Begins or resumes: the bytes that an earlier attempt at the same offer wrote are kept, parts of
+ * other offers for the group are removed. ERR_TOO_LARGE (size_bytes over max_bytes), ERR_NO_SPACE,
+ * ERR_IO. */
 ERR_CHECKED enum err snapshot_sink_open(struct snapshot_dir *dir,
                                         const struct snapshot_offer *offer, uint64_t max_bytes,
                                         struct snapshot_sink **ret_sink, struct err_note *note);
 /* Where the next chunk must begin. */
 uint64_t snapshot_sink_offset(const struct snapshot_sink *sink);
-/* Appends a chunk. ERR_CONFLICT (another offset is wanted), ERR_TOO_LARGE (beyond the offer's size),
- * ERR_NO_SPACE, ERR_IO. */
+/* Appends a chunk. ERR_CONFLICT (another offset is wanted), ERR_TOO_LARGE (beyond the offer's
+ * size), ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err snapshot_sink_write(struct snapshot_sink *sink, uint64_t offset,
                                          struct bytes chunk, struct err_note *note);
 /* Syncs, verifies every byte and gives the file its final name; call when the offset is the size.
- * ERR_INCOMPLETE (bytes are missing), ERR_CORRUPT or ERR_MISMATCH (not what was offered: the part is
- * removed), ERR_NO_SPACE, ERR_IO. */
+ * ERR_INCOMPLETE (bytes are missing), ERR_CORRUPT or ERR_MISMATCH (not what was offered: the part
+ * is removed), ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err snapshot_sink_finish(struct snapshot_sink *sink,
                                           struct snapshot_info *ret_info, struct err_note *note);
 /* Frees the sink; an unfinished part stays for a later resume. Accepts NULL. */
