@@ -11,9 +11,8 @@ enum {
     UNTOUCHED = 77
 };
 
-typedef enum err parse_fn(struct bytes text, uint64_t *ret_value);
-
-static void assert_parses(parse_fn *parse, const char *text, uint64_t expected)
+static void assert_parses(enum err (*parse)(struct bytes, uint64_t *), const char *text,
+                          uint64_t expected)
 {
     uint64_t value = UNTOUCHED;
     if (parse(bytes_of_str(text), &value) != ERR_OK || value != expected) {
@@ -21,7 +20,8 @@ static void assert_parses(parse_fn *parse, const char *text, uint64_t expected)
     }
 }
 
-static void assert_refuses(parse_fn *parse, const char *text, enum err expected)
+static void assert_refuses(enum err (*parse)(struct bytes, uint64_t *), const char *text,
+                           enum err expected)
 {
     uint64_t value = UNTOUCHED;
     enum err err = parse(bytes_of_str(text), &value);
