@@ -79,13 +79,9 @@ static enum err find_line(struct http1_head *head, const uint8_t *data, size_t l
     size_t stop = line_stop(head);
     size_t limit = len < stop ? len : stop;
     size_t at = http1_scan_text(data, head->scanned, limit);
-    if (at >= limit) {
-        if (at >= stop)
-            return refuse(head, too_long(head));
-        head->scanned = (uint16_t)at;
-        return ERR_INCOMPLETE;
-    }
     head->scanned = (uint16_t)at;
+    if (at >= limit)
+        return at >= stop ? refuse(head, too_long(head)) : ERR_INCOMPLETE;
     if (data[at] != '\r')
         return refuse(head, data[at] == '\n' ? HTTP1_REASON_BARE_LF : HTTP1_REASON_CONTROL_BYTE);
     if (at + 1 == len)
