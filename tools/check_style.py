@@ -217,7 +217,7 @@ def check_code(gate, path, code):
     for number, line in enumerate(code.splitlines(), 1):
         if re.match(r"\s*#\s*if\s+0\b", line):
             gate.refuse(path, number, "#if 0: delete dead code, history keeps it")
-        if re.match(r"\s*typedef\s+(struct|union|enum)\b(?!.*\(\*)", line):
+        if re.match(r"\s*typedef\s+(struct|union|enum)\s*(\w+\s*)?(\{|\w+\s*;)", line):
             gate.refuse(path, number, "typedef of a struct, union or enum: write its tag out")
         for name in CALL.findall(line):
             if name in BANNED_CALL:
