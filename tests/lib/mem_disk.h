@@ -46,7 +46,7 @@ bool mem_disk_drain(struct mem_disk *disk, size_t steps_max);
 enum mem_disk_crash_kind {
     /* the process dies, the system does not: all that was written is there, unsynced */
     MEM_DISK_KILLED,
-    MEM_DISK_LOST,     /* power fails: nothing unsynced survives */
+    MEM_DISK_LOST, /* power fails: nothing unsynced survives */
     /* power fails: each unsynced sector of 512 bytes survives or not, by the seed */
     MEM_DISK_TORN_512,
     MEM_DISK_TORN_4096, /* the same with 4 KiB sectors */

@@ -20,8 +20,8 @@ enum file_op_kind {
     FILE_WRITE,
     /* write, and then all of it is on the disk, as by fdatasync of this range */
     FILE_WRITE_DURABLE,
-    FILE_SYNC,          /* fdatasync: everything written to the file before file_start */
-    FILE_SYNC_ALL,      /* fsync, metadata too: what the descriptor of a directory needs */
+    FILE_SYNC,     /* fdatasync: everything written to the file before file_start */
+    FILE_SYNC_ALL, /* fsync, metadata too: what the descriptor of a directory needs */
 };
 
 enum {

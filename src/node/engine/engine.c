@@ -1,4 +1,5 @@
-/* Engine: life cycle, inputs and turns. See engine.h for what it is, engine_priv.h for its parts. */
+/* Engine: life cycle, inputs and turns. See engine.h for what it is, engine_priv.h for its
+ * parts. */
 #include "engine/engine.h"
 
 #include "check/check.h"
@@ -139,7 +140,7 @@ void engine_feed(struct engine *engine, const struct raft_input *input)
     CHECK(err == ERR_OK);
 }
 
-/* ---- peers -------------------------------------------------------------------------------------- */
+/* ---- peers ----------------------------------------------------------------------------------- */
 
 void engine_hello_get(const struct engine *engine, struct engine_hello *ret_hello)
 {
@@ -264,7 +265,7 @@ void engine_peer_down(struct engine *engine, clk_ns now, raft_node_id node)
     engine_feed(engine, &(struct raft_input){.kind = RAFT_IN_PEER_DOWN, .node = node});
 }
 
-/* ---- requests and progress ---------------------------------------------------------------------- */
+/* ---- requests and progress ------------------------------------------------------------------- */
 
 enum err engine_read(struct engine *engine, clk_ns now, raft_group_id group, uint64_t tag)
 {
@@ -360,7 +361,7 @@ enum err engine_snapshot_meta(const struct engine *engine, raft_group_id group, 
     return ERR_OK;
 }
 
-/* ---- the turn ----------------------------------------------------------------------------------- */
+/* ---- the turn -------------------------------------------------------------------------------- */
 
 static void ask_for_snapshots(struct engine *engine)
 {
@@ -436,7 +437,7 @@ void engine_wal_failed(struct engine *engine, enum err why, const struct err_not
     engine_fail(engine, why, note->text);
 }
 
-/* ---- inspection --------------------------------------------------------------------------------- */
+/* ---- inspection ------------------------------------------------------------------------------ */
 
 enum err engine_view(const struct engine *engine, raft_group_id group, struct raft_view *ret_view)
 {

@@ -1,21 +1,24 @@
-/* Engine: the replicas of one node. Drives core/raft with the WAL, the peers and the state machines.
+/* Engine: the replicas of one node. Drives core/raft with the WAL, the peers and the state
+ * machines.
  *
- * Place: node. Single-threaded and without a clock, a socket or a thread of its own: the node's core
- * thread and the simulator run the very same code behind struct engine_env. What comes in: frames from
- * peers, proposals, reads, progress of disk and state machines, time. What goes out: calls of the
- * environment, never from inside an engine_* call but from engine_turn (exceptions say so).
+ * Place: node. Single-threaded and without a clock, a socket or a thread of its own: the node's
+ * core thread and the simulator run the very same code behind struct engine_env. What comes in:
+ * frames from peers, proposals, reads, progress of disk and state machines, time. What goes out:
+ * calls of the environment, never from inside an engine_* call but from engine_turn (exceptions say
+ * so).
  *
  * Life of a write here:
- *   engine_propose -> proposer stream (numbered) -> [frame to the leader] -> raft_feed(PROPOSE) at the
- *   leader -> entry cache, WAL append and frames to the followers in the same turn -> one fdatasync ->
- *   RAFT_IN_DURABLE -> commit -> env->apply on every node -> the origin's tag comes out with its entry.
+ *   engine_propose -> proposer stream (numbered) -> [frame to the leader] -> raft_feed(PROPOSE) at
+ *   the leader -> entry cache, WAL append and frames to the followers in the same turn -> one
+ *   fdatasync -> RAFT_IN_DURABLE -> commit -> env->apply on every node -> the origin's tag comes
+ *   out with its entry.
  *
- * Proposer streams (design, "Forwarding"): each node numbers its commands 1, 2, 3, ... per group and
- * incarnation (boot count). The leader appends them in that order, without gaps; which number comes
- * next it knows once the no-op of its own term is applied, because then the applied state holds the
- * last number of everybody. After a new leader or a lost frame the origin sends again from the number
- * that the leader asks for. A proposal that was never sent can be withdrawn: its number is then used
- * by an empty command.
+ * Proposer streams (design, "Forwarding"): each node numbers its commands 1, 2, 3, ... per group
+ * and incarnation (boot count). The leader appends them in that order, without gaps; which number
+ * comes next it knows once the no-op of its own term is applied, because then the applied state
+ * holds the last number of everybody. After a new leader or a lost frame the origin sends again
+ * from the number that the leader asks for. A proposal that was never sent can be withdrawn: its
+ * number is then used by an empty command.
  *
  * Invariants:
  *   1. The cache holds every entry of the log that is not yet applied here.
@@ -24,8 +27,8 @@
  *      cache_bytes_max beyond what is unapplied, unapplied entries by unapplied_bytes_max (then
  *      proposals get ERR_FULL and appends are dropped until the state machine has caught up).
  *
- * Deliberately absent: sockets (node/peers), the state machines (node/apply), the transfer of snapshot
- * files (node/transfer). */
+ * Deliberately absent: sockets (node/peers), the state machines (node/apply), the transfer of
+ * snapshot files (node/transfer). */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
@@ -48,7 +51,8 @@ enum {
         9 * 1024 * 1024, /* bytes of one frame: the largest command and its headers */
 };
 
-/* A committed entry as the state machine gets it. Payload is borrowed until engine_applied covers it. */
+/* A committed entry as the state machine gets it. Payload is borrowed until engine_applied covers
+ * it. */
 struct engine_entry {
     raft_index index;
     raft_term term;
@@ -61,8 +65,8 @@ struct engine_entry {
 /* What surrounds the engine. Slices are borrowed during the call unless said otherwise. */
 struct engine_env {
     void *self;
-    /* Queues a frame to a peer: false when there is no connection or its queue is full. Frames may be
-     * lost and, over a reconnect, are; they arrive in order or not at all. */
+    /* Queues a frame to a peer: false when there is no connection or its queue is full. Frames may
+     * be lost and, over a reconnect, are; they arrive in order or not at all. */
     bool (*send)(void *self, raft_node_id to, struct bytes frame);
     /* Committed entries in order, to be applied; answer with engine_applied. */
     void (*apply)(void *self, raft_group_id group, const struct engine_entry *entries,
@@ -71,8 +75,8 @@ struct engine_env {
      * when this node has just become leader, for entries that engine_applied has covered. */
     void (*proposer_last)(void *self, raft_group_id group, raft_node_id node,
                           uint64_t *ret_incarnation, uint64_t *ret_sequence);
-    /* A proposal will not be answered by env->apply: ERR_NO_LEADER (certainly not done), ERR_UNKNOWN
-     * (its deadline passed after it was sent). */
+    /* A proposal will not be answered by env->apply: ERR_NO_LEADER (certainly not done),
+     * ERR_UNKNOWN (its deadline passed after it was sent). */
     void (*proposal_failed)(void *self, uint64_t tag, enum err err);
     /* ERR_OK: answer the read once `index` is applied. ERR_NO_LEADER: ask again. */
     void (*read_done)(void *self, uint64_t tag, enum err err, raft_index index);
@@ -85,7 +89,8 @@ struct engine_env {
     /* Replace the group's state by the received snapshot; answer with engine_applied. */
     void (*snapshot_install)(void *self, raft_group_id group,
                              const struct raft_snapshot_meta *meta);
-    /* A bootstrap gave this node its cluster: make it durable before this returns (identity file). */
+    /* A bootstrap gave this node its cluster: make it durable before this returns (identity
+     * file). */
     enum err (*adopt_cluster)(void *self, uint64_t cluster_id);
     /* The node must stop: ERR_POISONED, ERR_NO_SPACE, ERR_CORRUPT. Called once. */
     void (*fatal)(void *self, enum err why, const char *text);
@@ -110,15 +115,16 @@ struct engine_cfg {
     uint64_t snapshot_log_bytes;  /* log bytes of a group that call for a snapshot; 0: 64 MiB */
 };
 
-/* Takes the recovered WAL (open, before its first append; borrowed until engine_close) and applied[i]:
- * what the state machine of group i + 1 has. ERR_CORRUPT (state and log contradict each other) with a note. */
+/* Takes the recovered WAL (open, before its first append; borrowed until engine_close) and
+ * applied[i]: what the state machine of group i + 1 has. ERR_CORRUPT (state and log contradict each
+ * other) with a note. */
 ERR_CHECKED enum err engine_open(const struct engine_cfg *cfg, const struct engine_env *env,
                                  struct wal *wal, const raft_index *applied, clk_ns now,
                                  clk_ms wall_ms, struct engine **ret_engine, struct err_note *note);
 /* Frees; the WAL must be idle. Accepts NULL. */
 void engine_close(struct engine *engine);
 
-/* ---- peers ------------------------------------------------------------------------------------ */
+/* ---- peers ----------------------------------------------------------------------------------- */
 
 /* What a peer says of itself when a connection begins. */
 struct engine_hello {
@@ -134,8 +140,8 @@ void engine_hello_get(const struct engine *engine, struct engine_hello *ret_hell
 /* What earlier connections, or the replicated member table, told about a node's disk. */
 void engine_remember(struct engine *engine, raft_node_id node, uint64_t storage_id,
                      uint64_t boot_count, uint64_t durable_seq);
-/* A connection to or from the peer stands. ERR_MISMATCH: it belongs to another cluster: close it. A peer
- * whose disk went back in time is connected, but not trusted; the note then says so. */
+/* A connection to or from the peer stands. ERR_MISMATCH: it belongs to another cluster: close it. A
+ * peer whose disk went back in time is connected, but not trusted; the note then says so. */
 ERR_CHECKED enum err engine_peer_up(struct engine *engine, clk_ns now,
                                     const struct engine_hello *hello, bool *ret_trusted,
                                     struct err_note *note);
@@ -144,7 +150,7 @@ void engine_peer_down(struct engine *engine, clk_ns now, raft_node_id node);
 ERR_CHECKED enum err engine_receive(struct engine *engine, clk_ns now, clk_ms wall_ms,
                                     raft_node_id from, struct bytes frame);
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 struct engine_proposal {
     raft_group_id group;
@@ -156,14 +162,16 @@ struct engine_proposal {
     clk_ns deadline;
 };
 
-/* Copies; the answer comes by env->apply (with the tag) or env->proposal_failed. ERR_FULL, ERR_TOO_LARGE. */
+/* Copies; the answer comes by env->apply (with the tag) or env->proposal_failed. ERR_FULL,
+ * ERR_TOO_LARGE. */
 ERR_CHECKED enum err engine_propose(struct engine *engine, clk_ns now,
                                     const struct engine_proposal *proposal);
-/* Asks for a read index; answered by env->read_done. ERR_FULL; ERR_NO_LEADER at once when none is known. */
+/* Asks for a read index; answered by env->read_done. ERR_FULL; ERR_NO_LEADER at once when none is
+ * known. */
 ERR_CHECKED enum err engine_read(struct engine *engine, clk_ns now, raft_group_id group,
                                  uint64_t tag);
 
-/* ---- progress --------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 /* For the WAL's callbacks (wal_callbacks.on_durable, on_failed). */
 void engine_wal_durable(struct engine *engine, uint64_t wal_seq);
@@ -189,7 +197,7 @@ ERR_CHECKED enum err engine_snapshot_meta(const struct engine *engine, raft_grou
 void engine_turn(struct engine *engine, clk_ns now, clk_ms wall_ms);
 clk_ns engine_deadline(const struct engine *engine);
 
-/* ---- inspection ------------------------------------------------------------------------------- */
+/* ---- inspection ------------------------------------------------------------------------------ */
 
 ERR_CHECKED enum err engine_view(const struct engine *engine, raft_group_id group,
                                  struct raft_view *ret_view);

@@ -1,11 +1,12 @@
 /* Engine: from the recovered WAL to open raft groups, and the birth of a cluster.
  *
- * Birth: the initial voters start with empty directories, each with a storage id of its own. The one
- * with the lowest id waits until all of them are connected and fresh, makes the first configuration with
- * everybody's storage id, writes it at index 1 of every group and sends it around (BOOTSTRAP). Who has
- * it passes it on, as long as nothing is committed, to pinned peers that do not: so a crash in the
- * middle heals. A node takes it only with an empty log and only when it names the node's own disk: a wiped
- * directory, whose new storage id no configuration names, can never vote itself back in.
+ * Birth: the initial voters start with empty directories, each with a storage id of its own. The
+ * one with the lowest id waits until all of them are connected and fresh, makes the first
+ * configuration with everybody's storage id, writes it at index 1 of every group and sends it
+ * around (BOOTSTRAP). Who has it passes it on, as long as nothing is committed, to pinned peers
+ * that do not: so a crash in the middle heals. A node takes it only with an empty log and only when
+ * it names the node's own disk: a wiped directory, whose new storage id no configuration names, can
+ * never vote itself back in.
  *
  * BOOTSTRAP:  cluster id u64 | encoded configuration (the rest) */
 #include "check/check.h"
@@ -20,7 +21,7 @@ enum {
 
 #define BOOTSTRAP_EVERY CLK_MS(100)
 
-/* ---- restart ------------------------------------------------------------------------------------ */
+/* ---- restart --------------------------------------------------------------------------------- */
 
 static enum err load_entry(void *context, const struct wal_entry *entry)
 {
@@ -86,7 +87,7 @@ enum err engine_boot_groups(struct engine *engine, const raft_index *applied, st
     return err;
 }
 
-/* ---- birth -------------------------------------------------------------------------------------- */
+/* ---- birth ----------------------------------------------------------------------------------- */
 
 void engine_boot_adopt(struct engine *engine, uint64_t cluster_id)
 {

@@ -1,9 +1,10 @@
 /* Entry cache: the newest part of one group's log, with payloads.
  *
- * Place: node/engine. Mirrors the log that core/raft describes: truncated and appended at the moment
- * raft_feed returns. Holds [first, last] without gaps; what is older lies in the WAL only.
+ * Place: node/engine. Mirrors the log that core/raft describes: truncated and appended at the
+ * moment raft_feed returns. Holds [first, last] without gaps; what is older lies in the WAL only.
  *
- * Invariants: first <= last + 1; last is the log's last index; times never go backwards with the index. */
+ * Invariants: first <= last + 1; last is the log's last index; times never go backwards with the
+ * index. */
 #ifndef ENGINE_ENGINE_CACHE_H
 #define ENGINE_ENGINE_CACHE_H
 

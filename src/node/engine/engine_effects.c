@@ -1,7 +1,7 @@
 /* Engine: carries out what core/raft asks for, in order.
  *
- * Effects are taken one at a time, because a WAL write may find the WAL full: then it is held, nothing
- * after it is drained, and the core waits (its log entries are in the cache meanwhile). */
+ * Effects are taken one at a time, because a WAL write may find the WAL full: then it is held,
+ * nothing after it is drained, and the core waits (its log entries are in the cache meanwhile). */
 #include "check/check.h"
 #include "engine/engine_priv.h"
 #include "mem/mem.h"
@@ -46,7 +46,7 @@ static void on_noop(struct engine *engine, struct engine_group *group,
                                                               .kind = RAFT_ENTRY_NOOP});
 }
 
-/* ---- WAL ---------------------------------------------------------------------------------------- */
+/* ---- WAL ------------------------------------------------------------------------------------- */
 
 static struct wal_entry *scratch_for(struct engine *engine, size_t count)
 {
@@ -108,7 +108,7 @@ static bool on_wal(struct engine *engine, struct engine_group *group,
     return false;
 }
 
-/* ---- apply -------------------------------------------------------------------------------------- */
+/* ---- apply ----------------------------------------------------------------------------------- */
 
 static void on_apply(struct engine *engine, struct engine_group *group, raft_index first,
                      raft_index last)
@@ -138,7 +138,8 @@ static void on_apply(struct engine *engine, struct engine_group *group, raft_ind
 
 static void on_role(struct engine *engine, struct engine_group *group)
 {
-    /* Whoever leads now knows by itself what it has of our proposals: ask, and begin with the oldest. */
+    /* Whoever leads now knows by itself what it has of our proposals: ask, and begin with the
+     * oldest. */
     group->stream.target = 0;
     engine->env.role_changed(engine->env.self, group->id);
 }

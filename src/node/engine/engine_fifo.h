@@ -1,8 +1,8 @@
 /* Byte FIFO: memory for payloads that are added at one end and forgotten at the other.
  *
- * Place: node/engine, used by the entry cache and the proposer streams. Payloads are carved from chunks;
- * each is filed under a position that grows (log index, sequence). Releasing positions frees whole
- * chunks, oldest first, so that a write costs no allocation of its own.
+ * Place: node/engine, used by the entry cache and the proposer streams. Payloads are carved from
+ * chunks; each is filed under a position that grows (log index, sequence). Releasing positions
+ * frees whole chunks, oldest first, so that a write costs no allocation of its own.
  *
  * Invariant: a chunk is freed only when all positions in it are released. */
 #ifndef ENGINE_ENGINE_FIFO_H

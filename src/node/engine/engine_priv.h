@@ -139,7 +139,8 @@ void engine_fail(struct engine *engine, enum err why, const char *text);
 void engine_effects_run(struct engine *engine);
 /* Feeds; a refusal other than the expected ones is a programmer error. */
 void engine_feed(struct engine *engine, const struct raft_input *input);
-/* Mirrors what a feed did to the log in the group's cache; payloads[i] belongs to entries[i] of the input. */
+/* Mirrors what a feed did to the log in the group's cache; payloads[i] belongs to entries[i] of the
+ * input. */
 void engine_log_changed(struct engine *engine, struct engine_group *group,
                         const struct raft_fed *fed, const struct cached_entry *entries);
 
@@ -157,7 +158,8 @@ void engine_stream_done(struct stream *stream);
 /* Sends, accepts and expires what is due. */
 void engine_stream_turn(struct engine *engine, struct engine_group *group);
 clk_ns engine_stream_deadline(const struct engine_group *group);
-/* The tag of this node's proposal in a committed command, which then is no longer pending; 0: none. */
+/* The tag of this node's proposal in a committed command, which then is no longer pending; 0:
+ * none. */
 uint64_t engine_stream_committed(struct engine *engine, struct engine_group *group,
                                  struct bytes command);
 ERR_CHECKED enum err engine_stream_receive(struct engine *engine, raft_node_id from,
@@ -168,8 +170,8 @@ ERR_CHECKED enum err engine_stream_state(struct engine *engine, raft_node_id fro
 /* engine_boot.c */
 ERR_CHECKED enum err engine_boot_groups(struct engine *engine, const raft_index *applied,
                                         struct err_note *note);
-/* Starts a new cluster when all initial voters are here with empty disks; passes the first configuration
- * to pinned peers that do not have it. */
+/* Starts a new cluster when all initial voters are here with empty disks; passes the first
+ * configuration to pinned peers that do not have it. */
 void engine_boot_turn(struct engine *engine);
 ERR_CHECKED enum err engine_boot_receive(struct engine *engine, struct reader *in);
 /* A node that belongs to no cluster yet joins that of the first peer whose log it takes. */

@@ -1,5 +1,5 @@
-/* Engine: frames from peers, decoded and fed. Nothing in a frame is trusted: a length or kind that makes no
- * sense is ERR_BAD_INPUT and the connection goes. */
+/* Engine: frames from peers, decoded and fed. Nothing in a frame is trusted: a length or kind that
+ * makes no sense is ERR_BAD_INPUT and the connection goes. */
 #include "check/check.h"
 #include "engine/engine_priv.h"
 #include "mem/mem.h"
@@ -58,8 +58,8 @@ static enum err read_entries(struct reader *in, struct received *into)
     return reader_ok(in) ? ERR_OK : ERR_BAD_INPUT;
 }
 
-/* A state machine that lags behind the log bounds what the log may take in: an append that is dropped
- * comes again, at the leader's pace. */
+/* A state machine that lags behind the log bounds what the log may take in: an append that is
+ * dropped comes again, at the leader's pace. */
 static bool too_far_ahead(const struct engine *engine, const struct engine_group *group)
 {
     return engine_cache_bytes_after(&group->cache, group->applied) >

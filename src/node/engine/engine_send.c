@@ -1,4 +1,5 @@
-/* Engine: messages to peers. One frame per peer and turn, gates, entries that only the WAL still has.
+/* Engine: messages to peers. One frame per peer and turn, gates, entries that only the WAL still
+ * has.
  *
  * Frame:    version u8 = 1 | durable WAL record of the sender u64 | messages
  * Message:  kind u8 | length u32 | body          (little-endian)
@@ -19,7 +20,7 @@ enum {
     GATE_HEADER_BYTES = 12,
 };
 
-/* ---- frames ------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static void hand_out(struct engine *engine, struct engine_peer *peer)
 {
@@ -95,7 +96,7 @@ void engine_send_frames(struct engine *engine)
     }
 }
 
-/* ---- appends ------------------------------------------------------------------------------------ */
+/* ---- appends --------------------------------------------------------------------------------- */
 
 static void begin_message(struct engine *engine, const struct raft_msg *msg)
 {
@@ -149,12 +150,12 @@ static void write_cached(struct engine *engine, const struct engine_group *group
     *ret_bytes = bytes;
 }
 
-/* ---- entries from the WAL ----------------------------------------------------------------------- */
+/* ---- entries from the WAL -------------------------------------------------------------------- */
 
 static void fetch_next(struct engine_peer *peer);
 
-/* The message of an append whose entries were read. The entries belong to the message only while this
- * node still leads in the message's term: a leader never changes its own log. */
+/* The message of an append whose entries were read. The entries belong to the message only while
+ * this node still leads in the message's term: a leader never changes its own log. */
 static void send_fetched(struct engine_peer *peer, const struct fetch *fetch)
 {
     struct engine *engine = peer->engine;
@@ -228,7 +229,8 @@ static void fetch_next(struct engine_peer *peer)
     }
 }
 
-/* True when the entries are in the log, so that reading them was begun or the message counts as lost. */
+/* True when the entries are in the log, so that reading them was begun or the message counts as
+ * lost. */
 static bool fetch(struct engine_peer *peer, const struct raft_effect *effect, raft_index last)
 {
     raft_index first_kept = 0;
@@ -247,7 +249,7 @@ static bool fetch(struct engine_peer *peer, const struct raft_effect *effect, ra
     return true;
 }
 
-/* ---- one effect --------------------------------------------------------------------------------- */
+/* ---- one effect ------------------------------------------------------------------------------ */
 
 /* As many entries as one read may give; what does not fit its buffer counts as lost on the way. */
 static raft_index fetch_last(const struct raft_effect *effect)

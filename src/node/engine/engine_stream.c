@@ -4,15 +4,16 @@
  *                 engine_propose           commit seen here
  *     [ first ........ to_send ........ next )
  *       sent to the target   not yet
- *   A new target (leader, term) or a reconnect puts to_send back to first. The target answers with the
- *   number that it wants next; when nothing has moved for a while it is asked.
+ *   A new target (leader, term) or a reconnect puts to_send back to first. The target answers with
+ *   the number that it wants next; when nothing has moved for a while it is asked.
  *
- * At the leader: accepted[node].next is the only number that is appended. It is established once per term,
- * from the applied state, after the no-op of the term is applied: everything that an earlier leader
- * appended and that survived is then counted.
+ * At the leader: accepted[node].next is the only number that is appended. It is established once
+ * per term, from the applied state, after the no-op of the term is applied: everything that an
+ * earlier leader appended and that survived is then counted.
  *
- * PROPOSE:        group u32 | incarnation u64 | sequence of the first u64 | count u32 | count x (size u32, command)
- * PROPOSE_STATE:  group u32 | incarnation u64 | sequence wanted u64 | busy u8 */
+ * PROPOSE:        group u32 | incarnation u64 | sequence of the first u64 | count u32 | count x
+ * (size u32, command) PROPOSE_STATE:  group u32 | incarnation u64 | sequence wanted u64 | busy
+ * u8 */
 #include "check/check.h"
 #include "engine/engine_priv.h"
 #include "machine/machine.h"
@@ -71,7 +72,7 @@ static void grow(struct stream *stream)
     stream->ring_size *= 2;
 }
 
-/* ---- proposing ---------------------------------------------------------------------------------- */
+/* ---- proposing ------------------------------------------------------------------------------- */
 
 static enum err encode(struct engine *engine, const struct engine_group *group,
                        const struct engine_proposal *proposal)
@@ -162,7 +163,7 @@ uint64_t engine_stream_committed(struct engine *engine, struct engine_group *gro
     return tag;
 }
 
-/* ---- deadlines ---------------------------------------------------------------------------------- */
+/* ---- deadlines ------------------------------------------------------------------------------- */
 
 /* Its number must still be used, by a command that does nothing. */
 static void withdraw(struct engine *engine, struct engine_group *group, uint64_t sequence)
@@ -205,7 +206,7 @@ static void expire(struct engine *engine, struct engine_group *group)
     }
 }
 
-/* ---- sending ------------------------------------------------------------------------------------ */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static void begin(struct engine *engine, enum frame_message kind)
 {
@@ -286,7 +287,7 @@ static void send_to_leader(struct engine *engine, struct engine_group *group)
     }
 }
 
-/* ---- accepting ---------------------------------------------------------------------------------- */
+/* ---- accepting ------------------------------------------------------------------------------- */
 
 /* What this leader wants next of a proposer; false while it cannot know. */
 static bool expects(struct engine *engine, struct engine_group *group, raft_node_id node,
@@ -397,7 +398,7 @@ clk_ns engine_stream_deadline(const struct engine_group *group)
     return earliest;
 }
 
-/* ---- messages ----------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static void answer(struct engine *engine, const struct engine_group *group, raft_node_id to,
                    const struct accepted *accepted, bool busy)

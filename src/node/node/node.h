@@ -1,23 +1,23 @@
 /* The node: the only way in to the cluster's state for every door. propose, read, watch, renew.
  *
- * Place: node. Doors (serve/...) run on edge threads and call these functions there; callbacks come on
- * the same edge thread, never inside the call that started them unless said so. Behind this header:
- * the core thread (engine: Raft groups, WAL, peers), the apply thread (one writer of the store), the
- * edges, and one ring from apply to each edge.
+ * Place: node. Doors (serve/...) run on edge threads and call these functions there; callbacks come
+ * on the same edge thread, never inside the call that started them unless said so. Behind this
+ * header: the core thread (engine: Raft groups, WAL, peers), the apply thread (one writer of the
+ * store), the edges, and one ring from apply to each edge.
  *
  * The ordering promise (docs/architecture.md, "The ring"):
  *   1. Results of proposals and changes of tables reach an edge in index order.
- *   2. The ring to an edge is filled up to index M before a snapshot that shows M can be opened, and
- *      node_read drains the ring to M before it calls back. So a change callback comes before any read
- *      that shows the change, a proposal's result before or with it, and a read after one's own
- *      write's result sees that write. FIFO per connection follows.
- *   3. An edge whose ring overflows gets NODE_EVENT_LAGGED: the door closes the connections that hang
- *      on the feed; they re-synchronise by their protocol. Apply never waits for an edge.
+ *   2. The ring to an edge is filled up to index M before a snapshot that shows M can be opened,
+ *      and node_read drains the ring to M before it calls back. So a change callback comes before
+ *      any read that shows the change, a proposal's result before or with it, and a read after
+ *      one's own write's result sees that write. FIFO per connection follows.
+ *   3. An edge whose ring overflows gets NODE_EVENT_LAGGED: the door closes the connections that
+ *      hang on the feed; they re-synchronise by their protocol. Apply never waits for an edge.
  *
- * Ownership: request structs are the caller's, embedded in its connection or request; they must stay
- * until their callback, or until the matching cancel function returned. Slices in callbacks are
- * borrowed until the callback returns. Everything is bounded: when a queue is full the call returns
- * ERR_FULL at once and the door answers "busy". */
+ * Ownership: request structs are the caller's, embedded in its connection or request; they must
+ * stay until their callback, or until the matching cancel function returned. Slices in callbacks
+ * are borrowed until the callback returns. Everything is bounded: when a queue is full the call
+ * returns ERR_FULL at once and the door answers "busy". */
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
@@ -45,7 +45,7 @@ enum {
     NODE_EDGES_MAX = 16
 };
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct node_peer_cfg {
     raft_node_id id;
@@ -68,15 +68,15 @@ struct node_cfg {
     uint64_t store_map_bytes;
 };
 
-/* Opens the data directory (lock, identity, WAL, store), replays, starts the threads. On failure the
- * note names what and where. ERR_IN_USE (locked, port taken), ERR_MISMATCH (other cluster or node, newer
- * format), ERR_CORRUPT, ERR_NO_SPACE, ERR_IO. */
+/* Opens the data directory (lock, identity, WAL, store), replays, starts the threads. On failure
+ * the note names what and where. ERR_IN_USE (locked, port taken), ERR_MISMATCH (other cluster or
+ * node, newer format), ERR_CORRUPT, ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err node_start(const struct node_cfg *cfg, struct node **ret_node,
                                 struct err_note *note);
 /* Asks the node to stop; any thread. The callback given to node_on_stopped tells when it has. */
 void node_request_stop(struct node *node);
-/* Called once, on the core thread, when the node stops by itself: a failed WAL (ERR_POISONED), a full
- * disk (ERR_NO_SPACE), an unknown command (ERR_UNSUPPORTED). The text is for a person. */
+/* Called once, on the core thread, when the node stops by itself: a failed WAL (ERR_POISONED), a
+ * full disk (ERR_NO_SPACE), an unknown command (ERR_UNSUPPORTED). The text is for a person. */
 void node_on_fatal(struct node *node, void (*fn)(void *self, enum err why, const char *text),
                    void *self);
 /* Joins the threads, flushes the WAL, writes the store's clean mark, frees. */
@@ -84,7 +84,7 @@ void node_stop(struct node *node);
 const struct node_cfg *node_config(const struct node *node);
 struct metrics_set *node_metrics(struct node *node);
 
-/* ---- edges ------------------------------------------------------------------------------------ */
+/* ---- edges ----------------------------------------------------------------------------------- */
 
 uint32_t node_edge_count(const struct node *node);
 struct node_edge *node_edge_at(struct node *node, uint32_t number);
@@ -94,7 +94,7 @@ struct loop *node_edge_loop(struct node_edge *edge);
 uint32_t node_edge_number(const struct node_edge *edge);
 struct node *node_edge_node(struct node_edge *edge);
 
-/* ---- who asks --------------------------------------------------------------------------------- */
+/* ---- who asks -------------------------------------------------------------------------------- */
 
 /* Travels with every call: for permission, for cutting short what nobody waits for, and for finding
  * one request in the logs of all nodes. */
@@ -105,7 +105,7 @@ struct node_call {
     uint8_t trace_id[16]; /* W3C trace id; all zero: none */
 };
 
-/* ---- propose ---------------------------------------------------------------------------------- */
+/* ---- propose --------------------------------------------------------------------------------- */
 
 /* A write. Answered from this node's own apply: when the callback comes with ERR_OK the command was
  * committed (durable on a majority) and applied here; `result` holds the state machine's verdict.
@@ -125,7 +125,7 @@ ERR_CHECKED enum err node_propose(struct node_edge *edge, const struct node_call
 /* The callback will not come; the command may still be applied. */
 void node_propose_cancel(struct node_edge *edge, struct node_proposal *proposal);
 
-/* ---- read ------------------------------------------------------------------------------------- */
+/* ---- read ------------------------------------------------------------------------------------ */
 
 enum node_consistency {
     NODE_STALE,      /* this node's applied state, now; works without a leader */
@@ -154,12 +154,13 @@ ERR_CHECKED enum err node_read(struct node_edge *edge, const struct node_call *c
                                enum node_consistency consistency, struct node_reading *reading);
 void node_read_cancel(struct node_edge *edge, struct node_reading *reading);
 
-/* ---- watch ------------------------------------------------------------------------------------ */
+/* ---- watch ----------------------------------------------------------------------------------- */
 
-/* A standing subscription to changes of one table: of one key, of a prefix, or of all (empty prefix). */
+/* A standing subscription to changes of one table: of one key, of a prefix, or of all (empty
+ * prefix). */
 struct node_watch {
-    /* Called once per change in index order, on the edge, before any read shows it. The watch may be
-     * removed inside. */
+    /* Called once per change in index order, on the edge, before any read shows it. The watch may
+     * be removed inside. */
     void (*changed)(struct node_watch *watch, const struct apply_change *change);
     /* private: */
     struct list link;
@@ -179,7 +180,8 @@ void node_watch_remove(struct node_edge *edge, struct node_watch *watch);
 
 /* Things that concern a whole edge. */
 enum node_event {
-    NODE_EVENT_LAGGED, /* changes were lost on this edge: re-read everything that hangs on the feed */
+    /* changes were lost on this edge: re-read everything that hangs on the feed */
+    NODE_EVENT_LAGGED,
     NODE_EVENT_LEADER, /* another leader, or none */
     NODE_EVENT_STOPPING,
 };
@@ -192,7 +194,7 @@ struct node_listener {
 void node_listen(struct node_edge *edge, struct node_listener *listener);
 void node_unlisten(struct node_edge *edge, struct node_listener *listener);
 
-/* ---- leases ----------------------------------------------------------------------------------- */
+/* ---- leases ---------------------------------------------------------------------------------- */
 
 /* A heartbeat or verdict for a check, passed to the check's owner node wherever it is; never in the
  * log unless it changes the check's status. */
@@ -205,13 +207,14 @@ struct node_lease_update {
     clk_ns deadline;
 };
 
-/* status: enum registry_status; output is copied (cut at 4 KiB). node_name/check_id name the check. */
+/* status: enum registry_status; output is copied (cut at 4 KiB). node_name/check_id name the
+ * check. */
 ERR_CHECKED enum err node_lease_renew(struct node_edge *edge, const struct node_call *call,
                                       struct bytes node_name, struct bytes check_id, int status,
                                       struct bytes output, struct node_lease_update *update);
 void node_lease_cancel(struct node_edge *edge, struct node_lease_update *update);
 
-/* ---- status ----------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 /* What this node knows of the cluster at this moment; copied, cheap, any edge. */
 struct node_status {
