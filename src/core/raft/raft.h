@@ -271,9 +271,9 @@ ERR_CHECKED enum err raft_feed(struct raft_host *host, clk_ns now, const struct 
 /* ---- effects --------------------------------------------------------------------------------- */
 
 enum raft_effect_kind {
-    RAFT_FX_NOOP, /* this node leads: it appended a no-op with `term` at `index`: put it into the entry
-                     cache now. Comes before everything that names it; proposals get ERR_FULL until
-                     it has been drained */
+    /* This node leads: it appended a no-op with `term` at `index`: put it into the entry cache now.
+     * Comes before everything that names it; proposals get ERR_FULL until it has been drained. */
+    RAFT_FX_NOOP,
     RAFT_FX_WAL, /* write: hard state and/or truncate and/or entries first..last, or a snapshot mark
                     alone (has_snapshot). The engine orders: hard state, truncate, entries */
     /* msg after after_wal_seq; for APPEND with entries [first, last], see raft_sent */
