@@ -1,4 +1,5 @@
 /* Tests of request heads: lines, names, facts, and every rule of the gateway's table about them. */
+#include "http1/http1_scan.h"
 #include "http1_feed.h"
 #include "test.h"
 
@@ -758,6 +759,23 @@ static void every_reason_has_a_stable_name_and_a_status(void **state)
     assert_int_equal(http1_reason_status(HTTP1_REASON_LENGTH_AND_ENCODING), 400);
 }
 
+static void the_fast_scan_stops_where_the_portable_one_does(void **state)
+{
+    (void)state;
+    uint8_t text[80];
+    for (int byte = 0; byte < 256; ++byte) {
+        for (size_t at = 0; at < 40; ++at) {
+            memset(text, 'a', sizeof(text));
+            text[at] = (uint8_t)byte;
+            text[at + 20] = '\n';
+            for (size_t begin = 0; begin < 18; ++begin)
+                assert_int_equal(http1_scan_text(text, begin, 59),
+                                 http1_scan_text_portable(text, begin, 59));
+        }
+    }
+    assert_int_equal(http1_scan_text_portable((const uint8_t *)"a\t\x80\x7f", 0, 4), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -790,6 +808,7 @@ int main(void)
         cmocka_unit_test(a_head_at_all_limits_at_once_fits_its_offsets),
         cmocka_unit_test(there_may_be_100_fields_dropped_ones_included),
         cmocka_unit_test(limits_can_be_lowered),
+        cmocka_unit_test(the_fast_scan_stops_where_the_portable_one_does),
         cmocka_unit_test(every_reason_has_a_stable_name_and_a_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
