@@ -109,8 +109,10 @@ def compile_all(build):
         status, output = run_logged(["ninja", "-C", build.folder, "-k", "0", f"-j{CORES}"],
                                     ROOT / build.folder / "compile.log")
         if status or re.search(r"\bwarning: ", output):
-            wanted = [line for line in output.splitlines() if re.search(r"error|warning|FAILED|undefined", line)]
-            trouble = "\n".join(wanted[:40] or output.splitlines()[-20:])
+            # Not the compiler's command lines: they name every warning.
+            wanted = [line for line in output.splitlines()
+                      if re.search(r"(error|warning): |undefined reference|ninja: error", line)]
+            trouble = "\n".join(list(dict.fromkeys(wanted))[:40] or output.splitlines()[-20:])
     seconds = time.monotonic() - started
     say(f"== build  {build.folder:<12} {build.label:<14} {'FAILED' if trouble else 'ok':<6} {seconds:6.1f} s")
     return Case(name, "failed" if trouble else "passed", seconds, trouble)

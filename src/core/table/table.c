@@ -313,7 +313,7 @@ enum err table_delete(struct table_txn *txn, enum table_id table, struct bytes k
     if (err == ERR_OK) {
         err = digest_load(txn);
     }
-    struct bytes old;
+    struct bytes old = {0};
     if (err == ERR_OK) {
         err = get_stored(txn, &stored, key, &old);
     }

@@ -39,9 +39,7 @@ enum loop_wake_state {
 
 /* --- receive chunks --- */
 
-enum {
-    CHUNK_ON_HEAP = UINT32_MAX
-};
+#define CHUNK_ON_HEAP UINT32_MAX
 
 struct tcp_chunk {
     struct tcp_chunk *next; /* in the free list, or in a connection's parked list */

@@ -71,7 +71,7 @@ static enum err backend_get(void *self, struct bytes key, struct bytes *ret_valu
         return view->store->failed;
     }
     MDB_val k = val_of(key);
-    MDB_val v;
+    MDB_val v = {0};
     int rc = mdb_get(view->txn, view->store->dbi, &k, &v);
     if (rc != MDB_SUCCESS) {
         return store_err(view->store, rc);
@@ -124,7 +124,7 @@ static enum err backend_seek(void *self, int slot_number, struct bytes key, stru
         err = cursor_ready(view, slot);
     }
     MDB_val k = val_of(key);
-    MDB_val v;
+    MDB_val v = {0};
     if (err == ERR_OK) {
         err = cursor_move(view, slot, MDB_SET_RANGE, &k, &v);
     }
@@ -159,8 +159,8 @@ static enum err backend_next(void *self, int slot_number, struct bytes *ret_key,
     CHECK(slot_number >= 0 && slot_number < TABLE_CURSORS);
     struct store_cursor *slot = &view->cursors[slot_number];
     CHECK(slot->bound);
-    MDB_val k;
-    MDB_val v;
+    MDB_val k = {0};
+    MDB_val v = {0};
     enum err err = view_usable(view);
     if (err == ERR_OK && view->writing && slot->writes != view->writes) {
         err = next_after_write(view, slot, &k, &v);
