@@ -111,7 +111,7 @@ def compile_all(build):
         if status or re.search(r"\bwarning: ", output):
             # Not the compiler's command lines: they name every warning.
             wanted = [line for line in output.splitlines()
-                      if re.search(r"(error|warning): |undefined reference|ninja: error", line)]
+                      if re.search(r": (error|warning): |undefined reference|ninja: error", line)]
             trouble = "\n".join(list(dict.fromkeys(wanted))[:40] or output.splitlines()[-20:])
     seconds = time.monotonic() - started
     say(f"== build  {build.folder:<12} {build.label:<14} {'FAILED' if trouble else 'ok':<6} {seconds:6.1f} s")

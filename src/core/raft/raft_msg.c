@@ -50,7 +50,7 @@ enum err raft_msg_decode(struct reader *from, struct raft_msg *ret_msg)
     uint8_t type = read_u8(from);
     uint8_t flags = read_u8(from);
     uint16_t zero = read_u16(from);
-    struct raft_msg msg = {0};
+    struct raft_msg msg = {.group = 0};
     msg.group = read_u32(from);
     msg.from = read_u32(from);
     msg.to = read_u32(from);
