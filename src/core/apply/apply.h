@@ -1,4 +1,5 @@
-/* Apply: what every state machine of the strong map gets when it applies one command, and gives back.
+/* Apply: what every state machine of the strong map gets when it applies one command, and gives
+ * back.
  *
  * Place: core, above core/table and below kv, registry, route, member, setting and machine.
  *
@@ -7,13 +8,13 @@
  *      time_ms, the only counter is index; both are the log entry's.
  *   2. All or nothing: a refused command (result.err != ERR_OK) has written nothing. Everything is
  *      checked before the first write.
- *   3. A refusal is an ordinary result. What an apply function *returns* is something else: the node
- *      cannot go on (ERR_UNSUPPORTED: a version that this program does not know; ERR_NO_SPACE, ERR_IO,
- *      ERR_CORRUPT). Then the caller aborts the transaction and stops the node.
+ *   3. A refusal is an ordinary result. What an apply function *returns* is something else: the
+ *      node cannot go on (ERR_UNSUPPORTED: a version that this program does not know; ERR_NO_SPACE,
+ *      ERR_IO, ERR_CORRUPT). Then the caller aborts the transaction and stops the node.
  *   4. A command body begins with its version (u8). New fields, new enum values and changed limits
  *      need a new version: two programs that judge the same bytes differently would diverge.
- *   5. Limits are checked when a command is encoded and again when it is applied: the bytes may come
- *      from a faulty node. */
+ *   5. Limits are checked when a command is encoded and again when it is applied: the bytes may
+ *      come from a faulty node. */
 #ifndef APPLY_APPLY_H
 #define APPLY_APPLY_H
 
@@ -30,8 +31,8 @@ enum {
     APPLY_BODY_VERSION = 1
 };
 
-/* One row changed. Rows of TABLE_META, TABLE_PROPOSERS, TABLE_TOMBSTONES and TABLE_INDEXES are never
- * reported. */
+/* One row changed. Rows of TABLE_META, TABLE_PROPOSERS, TABLE_TOMBSTONES and TABLE_INDEXES are
+ * never reported. */
 struct apply_change {
     enum table_id table;
     bool deleted;
@@ -67,9 +68,15 @@ enum err apply_refuse(struct apply *a, enum err why, const char *reason);
 enum err apply_refuse_about(struct apply *a, enum err why, const char *reason,
                             struct bytes subject);
 
+/* Opens a command body: the reader stands behind its version. ERR_UNSUPPORTED when that is another
+ * one; an empty body gives a reader that has failed. */
+ERR_CHECKED enum err apply_body_open(struct bytes body, struct reader *ret_reader);
+/* Whether the body was read to its very end without a failure. */
+bool apply_body_whole(const struct reader *r);
+
 /* table_put / table_delete and the report to the sink. The key must not be borrowed from the
- * transaction. Errors as theirs; apply_delete: ERR_CORRUPT when the row is not there (the caller has
- * seen it). */
+ * transaction. Errors as theirs; apply_delete: ERR_CORRUPT when the row is not there (the caller
+ * has seen it). */
 ERR_CHECKED enum err apply_put(struct apply *a, enum table_id table, struct bytes key,
                                struct bytes value);
 ERR_CHECKED enum err apply_delete(struct apply *a, enum table_id table, struct bytes key);

@@ -14,8 +14,8 @@
 #include "mem/mem.h"
 
 enum {
-    HEAD_BYTES = 5,     /* group u32 be, table u8 */
-    PREFIX_BYTES = 474, /* of a long key, kept in order */
+    HEAD_BYTES = 5, /* group u32 be, table u8 */
+    PREFIX_BYTES = TABLE_KEY_ORDERED,
     HASH_BYTES = 31,
     /* One less than would fit, so that the length tells the two forms apart. */
     SHORT_KEY_MAX = TABLE_STORED_KEY_MAX - HEAD_BYTES - 1,
@@ -442,6 +442,24 @@ void table_scan_end(struct table_scan *scan)
         scan->txn->cursors_in_use &= ~(1u << (unsigned)scan->slot);
         scan->slot = -1;
     }
+}
+
+enum err table_each(struct table_txn *txn, enum table_id table, struct bytes prefix,
+                    table_visit_fn *visit, void *context)
+{
+    struct table_scan scan;
+    enum err err = table_scan(&scan, txn, table, prefix);
+    bool more = err == ERR_OK;
+    while (more) {
+        err = visit(context, scan.key, scan.value);
+        if (err != ERR_OK) {
+            break;
+        }
+        err = table_scan_next(&scan);
+        more = err == ERR_OK;
+    }
+    table_scan_end(&scan);
+    return !more && err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
 /* ---- applied index and digest ---------------------------------------------------------------- */

@@ -42,6 +42,7 @@ enum table_id {
 
 enum {
     TABLE_KEY_MAX = 4096,             /* bytes of a full key */
+    TABLE_KEY_ORDERED = 474,          /* bytes of a long key that are kept in order */
     TABLE_STORED_KEY_MAX = 511,       /* LMDB's limit */
     TABLE_VALUE_MAX = 8 * 1024 * 1024 /* bytes, as a command */
 };
@@ -116,6 +117,11 @@ ERR_CHECKED enum err table_scan_from(struct table_scan *scan, struct table_txn *
                                      enum table_id table, struct bytes prefix, struct bytes from);
 ERR_CHECKED enum err table_scan_next(struct table_scan *scan);
 void table_scan_end(struct table_scan *scan);
+
+/* A whole scan as a call per row. Anything but ERR_OK from the visitor ends it and is returned. */
+typedef enum err table_visit_fn(void *context, struct bytes key, struct bytes value);
+ERR_CHECKED enum err table_each(struct table_txn *txn, enum table_id table, struct bytes prefix,
+                                table_visit_fn *visit, void *context);
 
 /* The applied index (0: empty state), kept in TABLE_META. */
 ERR_CHECKED enum err table_applied(struct table_txn *txn, uint64_t *ret_index);

@@ -4,12 +4,12 @@
  * index of this key has changed" must see it move when the key is deleted, and must never see it go
  * back. Tombstones are replicated rows, so that this holds on every node.
  *
- * Their number is bounded: tomb_reap, called once per applied command, drops the oldest ones when
- * there are more than SETTING_TOMBSTONES_MAX (down to three quarters of it, so that it happens in
- * rare batches), or when the oldest is twice SETTING_TOMBSTONES_AGE_MS old (all that are older than
- * the age go then). What is dropped raises the *floor*: the index that everything missing is said
- * to have at least. So indices never go backwards; the price is that a reaping moves the index of
- * missing things, and of prefixes, once without a change.
+ * Their number is bounded: tomb_reap, called by every command that added some, drops the oldest
+ * ones when there are more than SETTING_TOMBSTONES_MAX (down to three quarters of it, so that it
+ * happens in rare batches), or when the oldest is twice SETTING_TOMBSTONES_AGE_MS old (all that are
+ * older than the age go then). What is dropped raises the *floor*: the index that everything
+ * missing is said to have at least. So indices never go backwards; the price is that a reaping
+ * moves the index of missing things, and of prefixes, once without a change.
  *
  * Rows: TABLE_TOMBSTONES (table u8, key) -> version u8, index u64, time_ms u64;
  *       TABLE_INDEXES 't', index u64 be, table u8, key -> empty; number and floor in TABLE_META. */
@@ -17,6 +17,10 @@
 #define TOMB_TOMB_H
 
 #include "apply/apply.h"
+
+enum {
+    TOMB_KEY_MAX = 1024
+};
 
 /* Marks (table, key) as deleted at a->index. The key must not be borrowed from the transaction. */
 ERR_CHECKED enum err tomb_add(struct apply *a, enum table_id table, struct bytes key);
