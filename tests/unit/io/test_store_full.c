@@ -2,6 +2,8 @@
  *
  * Each case runs in a child process with a mount namespace of its own, on a small tmpfs; without the
  * right to mount, the whole program is skipped (77). */
+#include "store/snapshot_file.h"
+
 #include "store_test.h"
 
 #include <errno.h>
@@ -212,6 +214,97 @@ static void stop_on_a_full_disk_leaves_no_mark_and_says_so(void **state)
     on_small_disk(f->dir, "size=4m", stop_on_full);
 }
 
+/* ---- snapshot files --------------------------------------------------------------------------- */
+
+/* A state of about 1 MiB, in memory. */
+static struct table_mem *make_state(struct table_txn *txn, uint64_t index)
+{
+    static const uint8_t value[3000] = {1};
+    struct table_mem *mem = table_mem_new();
+    table_txn_init(txn, table_mem_backend(), mem, GROUP, false);
+    for (uint32_t i = 0; i < 350; i++) {
+        uint8_t key[4];
+        put_u32_be(key, i);
+        EXPECT(table_put(txn, TABLE_KV, bytes_of(key, 4), bytes_of(value, 3000)) == ERR_OK);
+    }
+    EXPECT(table_set_applied(txn, index) == ERR_OK);
+    EXPECT(table_txn_finish(txn) == ERR_OK);
+    return mem;
+}
+
+static uint64_t files_in(const char *dir)
+{
+    DIR *listing = opendir(dir);
+    EXPECT(listing != NULL);
+    uint64_t count = 0;
+    while (readdir(listing) != NULL) {
+        count++;
+    }
+    closedir(listing);
+    return count - 2;
+}
+
+static void snapshots_until_full(const char *path)
+{
+    struct snapshot_dir *dir = NULL;
+    struct snapshot_info info;
+    struct table_txn txn;
+    struct err_note note = {""};
+    uint64_t index = 1;
+    enum err err = ERR_OK;
+    EXPECT(snapshot_dir_open(path, &dir, NULL) == ERR_OK);
+    for (; err == ERR_OK; index++) {
+        struct raft_snapshot_meta meta = {.index = index, .term = 1};
+        struct table_mem *mem = make_state(&txn, index);
+        err = snapshot_write(dir, &txn, &meta, NULL, &info, &note);
+        table_mem_free(mem);
+        EXPECT(index < 10);
+    }
+    EXPECT(err == ERR_NO_SPACE);
+    EXPECT(strstr(note.text, "snapshot-00000001-") != NULL);
+    EXPECT(index >= 3);
+    EXPECT(files_in(path) == index - 2); /* all before the one that failed */
+    EXPECT(snapshot_newest(dir, GROUP, NULL, &info) == ERR_OK);
+    EXPECT(info.meta.index == index - 2);
+    snapshot_dir_close(dir);
+}
+
+static void snapshot_on_a_full_disk_is_an_error_and_leaves_no_file(void **state)
+{
+    struct fixture *f = *state;
+    on_small_disk(f->dir, "size=4m", snapshots_until_full);
+}
+
+static void sink_until_full(const char *path)
+{
+    static const uint8_t chunk[300000];
+    const struct snapshot_offer offer = {
+        .group = GROUP, .index = 1, .term = 1, .size_bytes = 8 << 20};
+    struct snapshot_dir *dir = NULL;
+    struct snapshot_sink *sink = NULL;
+    struct snapshot_info info;
+    struct err_note note = {""};
+    enum err err = ERR_OK;
+    EXPECT(snapshot_dir_open(path, &dir, NULL) == ERR_OK);
+    EXPECT(snapshot_sink_open(dir, &offer, UINT64_MAX, &sink, NULL) == ERR_OK);
+    while (err == ERR_OK) {
+        uint64_t at = snapshot_sink_offset(sink);
+        err = snapshot_sink_write(sink, at, bytes_of(chunk, sizeof(chunk)), &note);
+        EXPECT(at < offer.size_bytes / 2 + sizeof(chunk));
+    }
+    EXPECT(err == ERR_NO_SPACE);
+    EXPECT(strstr(note.text, ".part") != NULL);
+    EXPECT(snapshot_sink_finish(sink, &info, &note) == ERR_INCOMPLETE);
+    snapshot_sink_close(sink);
+    snapshot_dir_close(dir);
+}
+
+static void received_snapshot_on_a_full_disk_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    on_small_disk(f->dir, "size=4m", sink_until_full);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -221,6 +314,8 @@ int main(void)
         CASE(last_blocks_are_used_when_a_step_does_not_fit),
         CASE(store_cannot_be_made_on_a_full_disk),
         CASE(stop_on_a_full_disk_leaves_no_mark_and_says_so),
+        CASE(snapshot_on_a_full_disk_is_an_error_and_leaves_no_file),
+        CASE(received_snapshot_on_a_full_disk_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
