@@ -117,6 +117,9 @@ void epoll_tcp_send(struct tcp_conn *conn)
         conn->loop->stats.syscalls++;
         if (sent > 0) {
             tcp_sent(conn, (size_t)sent);
+            if (!list_empty(&conn->sent)) {
+                loop_ready(conn->loop, &conn->ready);
+            }
         }
         if ((sent > 0 && (size_t)sent < wanted) || (sent < 0 && cause == EAGAIN)) {
             conn->flags |= TCP_SENDING; /* until EPOLLOUT: a short send means a full buffer */

@@ -141,9 +141,14 @@ void uring_on_send(struct tcp_conn *conn, int res)
     if ((conn->flags & TCP_CLOSING) != 0) {
         tcp_fail_sends(conn, ERR_CANCELED);
         loop_ready(conn->loop, &conn->ready);
-    } else if (!list_empty(&conn->sends)) {
+        return;
+    }
+    if (!list_empty(&conn->sends)) {
         uring_tcp_send(conn);
     }
+    /* At once, not in the turn's rounds: the answer may have arrived in the same batch, and its
+     * receiver would find the buffers of the question still on loan. */
+    tcp_report_sent(conn);
 }
 
 /* --- closing --- */

@@ -205,7 +205,6 @@ static void finish_send(struct tcp_conn *conn, struct tcp_send_req *req, enum er
     req->result = err;
     list_remove(&req->link);
     list_push_back(&conn->sent, &req->link);
-    conn_ready(conn);
 }
 
 void tcp_fail_sends(struct tcp_conn *conn, enum err err)
@@ -217,6 +216,7 @@ void tcp_fail_sends(struct tcp_conn *conn, enum err err)
     while (!list_empty(&conn->sends)) {
         struct list *first = conn->sends.next;
         finish_send(conn, CONTAINER_OF(first, struct tcp_send_req, link), err);
+        conn_ready(conn);
     }
 }
 
@@ -244,6 +244,9 @@ void tcp_send(struct tcp_conn *conn, struct tcp_send_req *req, struct iovec *iov
         finish_send(conn, req, ERR_OK);
     } else if ((conn->flags & (TCP_CONNECTING | TCP_SENDING)) == 0) {
         conn->loop->ops->tcp_send(conn);
+    }
+    if (!list_empty(&conn->sent)) {
+        conn_ready(conn);
     }
 }
 
@@ -356,7 +359,7 @@ static void close_fd(struct tcp_conn *conn)
     conn->loop->ops->tcp_close_fd(conn);
 }
 
-static void run_sent(struct tcp_conn *conn)
+void tcp_report_sent(struct tcp_conn *conn)
 {
     /* Only those that are done by now: a callback that sends again must not hold up the turn. */
     struct list batch;
@@ -378,7 +381,7 @@ static void tcp_run_ready(struct loop_call *call)
         conn->flags &= ~(uint32_t)TCP_CONNECT_DONE;
         conn->on_connect(conn, (enum err)conn->connect_err);
     }
-    run_sent(conn);
+    tcp_report_sent(conn);
     if ((conn->flags & TCP_CLOSING) == 0) {
         pump_recv(conn);
         return;
