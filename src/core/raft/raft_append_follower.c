@@ -62,8 +62,8 @@ static enum err compare(const struct raft_group *g, const struct raft_input *inp
     raft_index prev = input->msg->index;
     struct overlap o = {0};
     if (prev < log->base) {
-        /* What is compacted here is committed, so it is in every leader's log: it matches unseen.
-         *  */
+        /* What is compacted here is committed, so it is in every leader's log: it matches
+         * unseen. */
         raft_index behind = log->base - prev;
         o.skip = behind < input->entry_count ? (uint32_t)behind : input->entry_count;
     }
@@ -187,8 +187,8 @@ enum err raft_on_append(struct raft_group *g, clk_ns now, const struct raft_inpu
         return ERR_OK;
     }
     /* Figure 2: "if an existing entry conflicts with a new one, delete the existing entry and all
-     * that follow it". Only then: a late, shorter append must not cut what a newer one has added.
-     *  */
+     * that follow it". Only then: a late, shorter append must not cut what a newer one has
+     * added. */
     if (o.conflict != 0) {
         raft_group_truncate(g, o.conflict);
         fed->truncated_from = o.conflict;
@@ -212,15 +212,18 @@ enum err raft_on_bootstrap(struct raft_group *g, clk_ns now, const struct raft_i
     if (g->repairing) {
         return ERR_DENIED; /* it had a past, which is not to be replaced by a new beginning */
     }
-    if (g->log.last != 0 || g->term != 0) {
+    if (g->log.last != 0) {
         return ERR_EXISTS;
     }
     struct raft_config config;
     if (decode_config(&input->entries[0], &config) != ERR_OK || config.count == 0) {
         return ERR_BAD_INPUT;
     }
-    g->term = 1; /* nobody leads term 1: all founders write the same entry */
-    g->hard_state_dirty = true;
+    if (g->term == 0) { /* else a founder that was faster has asked for a vote already */
+        g->term = 1;
+        g->hard_state_dirty = true;
+    }
+    /* Nobody leads term 1, so all founders write the same entry. */
     raft_log_append(&g->log, 1, 1);
     raft_configs_append(&g->configs, 1, &config);
     raft_group_config_changed(g);

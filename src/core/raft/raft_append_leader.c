@@ -191,8 +191,8 @@ static void on_ack(struct raft_group *g, struct raft_progress *p, raft_index ind
 
 /* Section 5.3: "a server could optimize ... include the term of the conflicting entry": the hint
  * is the follower's last entry that can agree with what was refused; the leader looks for its own
- * last entry that can agree with the hint. Every step skips a whole term on one side or the other.
- *  */
+ * last entry that can agree with the hint. Every step skips a whole term on one side or the
+ * other. */
 static void on_reject(struct raft_group *g, struct raft_progress *p, const struct raft_msg *msg)
 {
     bool old = msg->index <= p->match || msg->index >= p->next ||

@@ -260,8 +260,8 @@ enum err raft_on_vote(struct raft_group *g, clk_ns now, const struct raft_msg *m
         raft_become_follower(g, now, msg->term, 0);
     }
     /* Figure 2, RequestVote: "if votedFor is null or candidateId, and candidate's log is at least
-     * as up-to-date as receiver's log, grant vote". The same candidate gets the same answer again.
-     *  */
+     * as up-to-date as receiver's log, grant vote". The same candidate gets the same answer
+     * again. */
     bool grant = !ignore && msg->term == g->term && g->leader == 0 && may_vote(g) &&
                  (g->vote == 0 || g->vote == msg->from) && up_to_date(g, msg);
     if (grant) {

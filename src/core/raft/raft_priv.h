@@ -121,8 +121,8 @@ struct raft_in_flight {
     uint64_t bytes;
 };
 
-/* Another member as this replica sees it. The replication part means something at the leader only.
- *  */
+/* Another member as this replica sees it. The replication part means something at the leader
+ * only. */
 struct raft_progress {
     raft_node_id node;
     enum raft_member_role role;
@@ -292,8 +292,8 @@ void raft_touch(struct raft_group *g);
 clk_ns raft_group_deadline(const struct raft_group *g);
 /* Time has come. */
 void raft_group_tick(struct raft_group *g, clk_ns now);
-/* A new active configuration: who this node is in it, and a progress record for each other member.
- *  */
+/* A new active configuration: who this node is in it, and a progress record for each other
+ * member. */
 void raft_group_config_changed(struct raft_group *g);
 /* Everything up to wal_seq is on the disk. */
 void raft_group_durable(struct raft_group *g, clk_ns now, uint64_t wal_seq);

@@ -822,8 +822,8 @@ void rc_compact(struct rc *c, raft_node_id node, raft_group_id group, uint32_t t
 {
     struct rc_node *n = &c->nodes[node];
     raft_index index = n->applied[group];
-    if (index <= n->disks[group].snapshot.index) {
-        return;
+    if (index <= n->disks[group].snapshot.index || raft_term_at(n->host, group, index) == 0) {
+        return; /* nothing new, or a snapshot from the leader is being installed */
     }
     struct raft_snapshot_meta meta = {.index = index,
                                       .term = raft_term_at(n->host, group, index),
@@ -861,6 +861,11 @@ struct rc *rc_new(const struct rc_options *options)
             struct rc_entry founding = {.term = 1, .kind = RAFT_ENTRY_CONFIG};
             assert_int_equal(feed_entries(c, i, &in, &founding, 1), ERR_OK);
             drain(c, i);
+        }
+    }
+    for (uint32_t i = 1; i <= options->nodes; i++) {
+        while (c->nodes[i].writes != NULL) {
+            assert_true(rc_step(c, c->now + CLK_S(1))); /* founded means on the disk */
         }
     }
     return c;

@@ -1,0 +1,159 @@
+/* Random lives of clusters of core/raft: what must hold, holds whatever the network and the disks do.
+ *
+ * Each seed is one run, exactly repeatable: RAFT_SEED=n runs that one alone, RAFT_SEEDS=n runs n of them.
+ * The judge in raft_cluster.c looks at every step; at the end everything heals and must come to rest
+ * equal (the liveness phase). */
+#include "raft_cluster.h"
+
+#include "check/check.h"
+#include "test.h"
+#include "text/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SEEDS = 300,
+    STEPS = 500
+};
+
+static uint64_t number_from_env(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+    uint64_t value = otherwise;
+    if (text != NULL && text_parse_u64(bytes_of_str(text), &value) != ERR_OK) {
+        fail_msg("%s=%s is not a number", name, text);
+    }
+    return value;
+}
+
+static raft_node_id any_node(struct rc *c)
+{
+    return (raft_node_id)rnd_range(&c->rnd, 1, c->options.nodes);
+}
+
+static raft_group_id any_group(struct rc *c)
+{
+    return (raft_group_id)rnd_range(&c->rnd, 1, c->options.groups);
+}
+
+static uint32_t nodes_down(struct rc *c)
+{
+    uint32_t down = 0;
+    for (uint32_t i = 1; i <= c->options.nodes; i++) {
+        down += c->nodes[i].host == NULL ? 1 : 0;
+    }
+    return down;
+}
+
+static void crash_or_start(struct rc *c, raft_node_id node)
+{
+    if (c->nodes[node].host == NULL) {
+        rc_start(c, node);
+    } else if (nodes_down(c) < c->options.nodes) {
+        rc_crash(c, node, (uint32_t)rnd_below(&c->rnd, 4));
+    }
+}
+
+static void reset_connection(struct rc *c, raft_node_id a, raft_node_id b)
+{
+    if (a == b || c->nodes[a].host == NULL || c->nodes[b].host == NULL) {
+        return;
+    }
+    struct raft_input down = {.kind = RAFT_IN_PEER_DOWN, .node = b};
+    assert_int_equal(rc_feed(c, a, &down), ERR_OK);
+    rc_connect(c, a, b);
+}
+
+/* One thing that a client, an operator or bad luck does. */
+static void act(struct rc *c)
+{
+    raft_node_id node = any_node(c);
+    raft_group_id group = any_group(c);
+    uint64_t dice = rnd_below(&c->rnd, 100);
+    if (dice < 4) {
+        crash_or_start(c, node);
+    } else if (dice < 8) {
+        rc_cut(c, node, any_node(c), rnd_chance_ppm(&c->rnd, 500000));
+    } else if (dice < 10) {
+        c->cut[node][any_node(c)] = rnd_chance_ppm(&c->rnd, 500000); /* one way */
+    } else if (dice < 12) {
+        reset_connection(c, node, any_node(c));
+    } else if (c->nodes[node].host == NULL) {
+        return;
+    } else if (dice < 14) {
+        c->nodes[node].disk_stuck = !c->nodes[node].disk_stuck;
+    } else if (dice < 18) {
+        rc_compact(c, node, group, (uint32_t)rnd_below(&c->rnd, 5));
+    } else if (dice < 40) {
+        (void)rc_read(c, node, group);
+    } else {
+        (void)rc_propose(c, node, group, (uint32_t)rnd_range(&c->rnd, 1, 3));
+    }
+}
+
+static void heal(struct rc *c)
+{
+    c->options.drop_ppm = 0;
+    c->options.duplicate_ppm = 0;
+    for (uint32_t i = 1; i <= c->options.nodes; i++) {
+        c->nodes[i].disk_stuck = false;
+        for (uint32_t k = 1; k <= c->options.nodes; k++) {
+            c->cut[i][k] = false;
+        }
+        if (c->nodes[i].host == NULL) {
+            rc_start(c, i);
+        }
+    }
+}
+
+static void live(uint64_t seed)
+{
+    struct rc_options options = {.seed = seed};
+    options.voters = (uint32_t)(seed % 3) * 2 + 1;
+    options.nodes = options.voters + (uint32_t)(seed / 3 % 2);
+    options.groups = (uint32_t)(seed / 6 % 3) + 1;
+    options.drop_ppm = (uint32_t)(seed / 18 % 4) * 40000;
+    options.duplicate_ppm = (uint32_t)(seed / 72 % 2) * 150000;
+    options.delay_max_us = seed % 5 == 0 ? 60000 : 2000;
+    options.disk_max_us = seed % 7 == 0 ? 50000 : 2000;
+    struct rc *c = rc_new(&options);
+    for (uint32_t i = 0; i < STEPS; i++) {
+        clk_ns until = c->now + CLK_MS(rnd_below(&c->rnd, 40));
+        while (rc_step(c, until)) {
+        }
+        act(c);
+    }
+    heal(c);
+    for (raft_group_id group = 1; group <= options.groups; group++) {
+        rc_write_all(c, group);
+        assert_int_equal(rc_read(c, rc_elect(c, group), group), ERR_OK);
+    }
+    rc_run_ms(c, 2000);
+    for (uint32_t i = 1; i <= options.nodes; i++) {
+        for (raft_group_id group = 1; group <= options.groups; group++) {
+            assert_int_equal(rc_view(c, i, group).applied, c->commit[group]);
+        }
+    }
+    rc_free(c);
+}
+
+static void every_life_keeps_the_promises_and_comes_to_rest(void **state)
+{
+    (void)state;
+    uint64_t only = number_from_env("RAFT_SEED", 0);
+    uint64_t first = only != 0 ? only : 1;
+    uint64_t last = only != 0 ? only : number_from_env("RAFT_SEEDS", SEEDS);
+    for (uint64_t seed = first; seed <= last; seed++) {
+        print_message("seed %lu\n", seed);
+        live(seed);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_life_keeps_the_promises_and_comes_to_rest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
