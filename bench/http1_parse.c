@@ -1,8 +1,9 @@
 /* Benchmark of proto/http1: nanoseconds per head, per chunk, per path, on one core.
  *
- * Usage: http1_parse [SECONDS per line, default 1]. Prints one line per case: what, bytes, nanoseconds,
- * megabytes per second. The cases are what a gateway sees: a small request of a program, a request of
- * a browser, a response of a service, the same request in two pieces and in single bytes. */
+ * Usage: http1_parse [SECONDS per line, default 1]. Prints one line per case: what, bytes,
+ * nanoseconds, megabytes per second. The cases are what a gateway sees: a small request of a
+ * program, a request of a browser, a response of a service, the same request in two pieces and in
+ * single bytes. */
 #include "check/check.h"
 #include "http1/http1_body.h"
 #include "http1/http1_head.h"

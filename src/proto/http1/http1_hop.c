@@ -30,14 +30,6 @@ static void nominate(struct http1_field_set *set, const struct http1_head *head,
     }
 }
 
-/* The options that name no field; "close" and "upgrade" are by far the most frequent. */
-static bool is_plain_option(struct bytes token)
-{
-    return http1_token_is(token, BYTES_LITERAL("close")) ||
-           http1_token_is(token, BYTES_LITERAL("keep-alive")) ||
-           http1_token_is(token, BYTES_LITERAL("upgrade"));
-}
-
 void http1_hop_fields(const struct http1_head *head, const uint8_t *data,
                       struct http1_field_set *ret_set)
 {
@@ -50,9 +42,7 @@ void http1_hop_fields(const struct http1_head *head, const uint8_t *data,
     for (; i != HTTP1_NO_FIELD; i = head->fields[i].next) {
         struct bytes rest = http1_span_bytes(head->fields[i].value, data);
         struct bytes token;
-        while (http1_list_next(&rest, &token)) {
-            if (!is_plain_option(token))
-                nominate(ret_set, head, data, token);
-        }
+        while (http1_list_next(&rest, &token))
+            nominate(ret_set, head, data, token);
     }
 }

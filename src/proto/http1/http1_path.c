@@ -124,21 +124,16 @@ static enum segment judge_segment(struct bytes segment)
 {
     if (is_dots(segment, 0, segment.len))
         return segment.len == 1 ? SEGMENT_DOT : SEGMENT_DOT_DOT;
-    size_t begin = 0;     /* of the piece between separators */
-    bool in_piece = true; /* before its parameters */
+    size_t begin =
+        0; /* of the piece between separators; with its parameters it is no longer dots */
     for (size_t at = 0; at <= segment.len; ++at) {
         bool separator =
             at == segment.len || is_escape(segment, at, "2F") || is_escape(segment, at, "5C");
         bool parameters = !separator && (segment.data[at] == ';' || is_escape(segment, at, "3B"));
-        if (in_piece && (separator || parameters)) {
-            if (is_dots(segment, begin, at))
-                return SEGMENT_HIDDEN;
-            in_piece = false;
-        }
-        if (separator) {
+        if ((separator || parameters) && is_dots(segment, begin, at))
+            return SEGMENT_HIDDEN;
+        if (separator)
             begin = at + 3;
-            in_piece = true;
-        }
     }
     return SEGMENT_PLAIN;
 }

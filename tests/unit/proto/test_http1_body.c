@@ -272,6 +272,7 @@ static void trailers_are_checked_and_forgotten(void **state)
     static const struct refusal cases[] = {
         {"0\r\nA: 1\r\nB:\r\n\r\n", HTTP1_REASON_NONE},
         {"0\r\nContent-Length: 5\r\nHost: x\r\n\r\n", HTTP1_REASON_NONE},
+        {"0\r\n_A_: 1\r\n\r\n", HTTP1_REASON_NONE},
         {"0\r\nX_A: \x80\t \r\n\r\n", HTTP1_REASON_NONE},
         {"0\r\n A: 1\r\n\r\n", HTTP1_REASON_OBS_FOLD},
         {"0\r\nA: 1\r\n\tB\r\n\r\n", HTTP1_REASON_OBS_FOLD},
@@ -316,6 +317,8 @@ static void trailers_have_limits(void **state)
     limits.underscore = HTTP1_UNDERSCORE_REFUSE;
     feed_body(HTTP1_FRAMING_CHUNKED, 0, &limits, BYTES_LITERAL("0\r\nA_B: 1\r\n\r\n"), &body);
     assert_int_equal(body.reason, HTTP1_REASON_FIELD_NAME_UNDERSCORE);
+    feed_body(HTTP1_FRAMING_CHUNKED, 0, &limits, BYTES_LITERAL("0\r\nAB: 1\r\n\r\n"), &body);
+    assert_int_equal(body.err, ERR_OK);
     feed_body(HTTP1_FRAMING_CHUNKED, 0, &limits, BYTES_LITERAL("0\r\n_B: 1\r\n\r\n"), &body);
     assert_int_equal(body.reason, HTTP1_REASON_FIELD_NAME_UNDERSCORE);
 }
@@ -347,8 +350,11 @@ static void the_end_of_input_ends_only_a_body_that_waits_for_it(void **state)
     assert_int_equal(http1_body_feed(&body, BYTES_LITERAL("abc"), &consumed, &content), ERR_OK);
     assert_int_equal(content.len, 3);
     assert_false(body.done);
+    assert_int_equal(http1_body_feed(&body, BYTES_LITERAL(""), &consumed, &content), ERR_OK);
     assert_int_equal(http1_body_end_of_input(&body), ERR_OK);
     assert_true(body.done);
+    assert_int_equal(http1_body_feed(&body, BYTES_LITERAL("x"), &consumed, &content), ERR_OK);
+    assert_int_equal(consumed, 0);
     assert_int_equal(http1_body_end_of_input(&body), ERR_OK);
     http1_body_init_framing(&body, HTTP1_FRAMING_LENGTH, 1, &HTTP1_LIMITS_DEFAULT);
     assert_int_equal(http1_body_end_of_input(&body), ERR_BAD_INPUT);

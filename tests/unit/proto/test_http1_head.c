@@ -131,6 +131,7 @@ static void methods_are_exact_tokens_and_unknown_ones_pass(void **state)
     assert_int_equal(http1_method_of(BYTES_LITERAL("get")), HTTP1_METHOD_OTHER);
     assert_true(http1_method_is_safe(HTTP1_METHOD_GET));
     assert_false(http1_method_is_safe(HTTP1_METHOD_DELETE));
+    assert_false(http1_method_is_safe(HTTP1_METHOD_OTHER));
     assert_true(http1_method_is_idempotent(HTTP1_METHOD_DELETE));
     assert_false(http1_method_is_idempotent(HTTP1_METHOD_OTHER));
     const char *text = "PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -138,6 +139,8 @@ static void methods_are_exact_tokens_and_unknown_ones_pass(void **state)
     parse(text, &head);
     assert_int_equal(head.method, HTTP1_METHOD_OTHER);
     assert_span(head.method_name, text, "PROPFIND");
+    parse("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEF / HTTP/1.1\r\nHost: a\r\n\r\n", &head);
+    assert_int_equal(head.method_name.len, HTTP1_METHOD_MAX);
 }
 
 static void one_empty_line_before_a_request_is_ignored(void **state)
@@ -202,6 +205,8 @@ static void malformed_targets_are_refused(void **state)
         REFUSED("GET ftp://a/ HTTP/1.1\r\n\r\n", TARGET_INVALID),
         REFUSED("GET http:/a/ HTTP/1.1\r\n\r\n", TARGET_INVALID),
         REFUSED("GET http:// HTTP/1.1\r\n\r\n", TARGET_INVALID),
+        REFUSED("GET https:// HTTP/1.1\r\n\r\n", TARGET_INVALID),
+        REFUSED("GET gopher://a/b HTTP/1.1\r\n\r\n", TARGET_INVALID),
         REFUSED("GET http:///x HTTP/1.1\r\n\r\n", HOST_INVALID),
         REFUSED("GET http://u:p@a/ HTTP/1.1\r\n\r\n", HOST_USERINFO),
         REFUSED("CONNECT /x HTTP/1.1\r\n\r\n", HOST_INVALID),
@@ -262,7 +267,8 @@ static void there_is_exactly_one_valid_host(void **state)
                                         "a:65535",     "127.0.0.1:80",      "[::1]",
                                         "[::]",        "[::1]:80",          "[1::2:3]",
                                         "[::1.2.3.4]", "[1:2:3:4:5:6:7:8]", "[1:2:3:4:5:6:1.2.3.4]",
-                                        "[fe80::]"};
+                                        "[fe80::]",    "[::255.10.100.0]",  "[1:2:3:4:5:6:7::]",
+                                        "[1::1.2.3.4]"};
     for (size_t i = 0; i < sizeof(valid) / sizeof(valid[0]); ++i) {
         char text[128];
         struct http1_head head;
@@ -298,6 +304,13 @@ static void there_is_exactly_one_valid_host(void **state)
         REFUSED("GET / HTTP/1.1\r\nHost: [1:2:3:4:5:6:7:8:9]\r\n\r\n", HOST_INVALID),
         REFUSED("GET / HTTP/1.1\r\nHost: [::1.2.3]\r\n\r\n", HOST_INVALID),
         REFUSED("GET / HTTP/1.1\r\nHost: [::1.2.3.256]\r\n\r\n", HOST_INVALID),
+        REFUSED("GET / HTTP/1.1\r\nHost: [::1.2.3.4:5]\r\n\r\n", HOST_INVALID),
+        REFUSED("GET / HTTP/1.1\r\nHost: [::1.2.3.04]\r\n\r\n", HOST_INVALID),
+        REFUSED("GET / HTTP/1.1\r\nHost: [::1.2.3.1000]\r\n\r\n", HOST_INVALID),
+        REFUSED("GET / HTTP/1.1\r\nHost: [::1.2.3.4.5]\r\n\r\n", HOST_INVALID),
+        REFUSED("GET / HTTP/1.1\r\nHost: [1::2:3:4:5:6:7:8]\r\n\r\n", HOST_INVALID),
+        REFUSED("GET / HTTP/1.1\r\nHost: [1:2:3:4:5:6::1.2.3.4]\r\n\r\n", HOST_INVALID),
+        REFUSED("GET / HTTP/1.1\r\nHost: a:000080\r\n\r\n", HOST_INVALID),
         REFUSED("GET / HTTP/1.1\r\nHost: [fe80::1%25eth0]\r\n\r\n", HOST_INVALID),
     };
     ASSERT_REFUSALS(cases);
@@ -644,6 +657,18 @@ static void build(struct buf *to, const char *prefix, size_t count, const char *
     assert_int_equal(buf_append(to, bytes_of_str(suffix)), ERR_OK);
 }
 
+static void a_host_name_may_be_255_bytes(void **state)
+{
+    (void)state;
+    struct buf message;
+    buf_init(&message, HTTP1_HEAD_MAX);
+    build(&message, "GET / HTTP/1.1\r\nHost: ", 255, ":1\r\n\r\n");
+    assert_int_equal(request_reason(buf_bytes(&message)), HTTP1_REASON_NONE);
+    build(&message, "GET / HTTP/1.1\r\nHost: ", 256, ":1\r\n\r\n");
+    assert_int_equal(request_reason(buf_bytes(&message)), HTTP1_REASON_HOST_INVALID);
+    buf_done(&message);
+}
+
 static void a_start_line_may_be_8192_bytes_and_no_more(void **state)
 {
     (void)state;
@@ -803,6 +828,7 @@ int main(void)
         cmocka_unit_test(an_upgrade_counts_when_connection_says_so),
         cmocka_unit_test(comma_lists_are_searched_by_element),
         cmocka_unit_test(an_unfinished_head_asks_for_more),
+        cmocka_unit_test(a_host_name_may_be_255_bytes),
         cmocka_unit_test(a_start_line_may_be_8192_bytes_and_no_more),
         cmocka_unit_test(a_field_block_may_be_32768_bytes_and_no_more),
         cmocka_unit_test(a_head_at_all_limits_at_once_fits_its_offsets),

@@ -88,6 +88,8 @@ static void escapes_of_unreserved_characters_are_decoded_others_kept(void **stat
     assert_normal("/a%0d%0a", "/a%0D%0A");
     assert_normal("/caf%e9", "/caf%E9");
     assert_normal("/%c0x", "/%C0x");
+    assert_normal("/%c0%41%e0%20", "/%C0A%E0%20");
+    assert_normal("/%c2%80%f1%80%f8%88%fc%84", "/%C2%80%F1%80%F8%88%FC%84");
     assert_normal("/a;b=c,d/e@f:g!$&'()*+=[]|^", "/a;b=c,d/e@f:g!$&'()*+=[]|^");
     assert_normal("/%2e/a", "/a");
     assert_normal("/a/%2e%2E/b", "/b");

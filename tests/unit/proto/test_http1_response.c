@@ -59,6 +59,9 @@ static void malformed_status_lines_are_refused(void **state)
     assert_refused("HTTP/1.1  200 OK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
     assert_refused("HTTP/1.1 20 OK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
     assert_refused("HTTP/1.1 2000 OK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
+    assert_refused("HTTP/1.1 x00 OK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
+    assert_refused("HTTP/1.1 2x0 OK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
+    assert_refused("HTTP/1.1 20x OK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
     assert_refused("HTTP/1.1 099 OK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
     assert_refused("HTTP/1.1 200\tOK\r\n\r\n", PLAIN, HTTP1_REASON_STATUS_INVALID);
     assert_refused("HTTP/1.1\r\n\r\n", PLAIN, HTTP1_REASON_START_LINE_MALFORMED);
@@ -146,6 +149,8 @@ static void a_tunnel_opens_only_when_it_was_asked_for(void **state)
     parse("HTTP/1.1 200 OK\r\n\r\n", CONNECT, &head);
     assert_true(head.tunnel);
     assert_int_equal(head.framing, HTTP1_FRAMING_NONE);
+    parse("HTTP/1.1 300 Choices\r\nContent-Length: 2\r\n\r\n", CONNECT, &head);
+    assert_false(head.tunnel);
     parse("HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\n", CONNECT, &head);
     assert_false(head.tunnel);
     assert_int_equal(head.framing, HTTP1_FRAMING_LENGTH);

@@ -5,6 +5,8 @@
 
 #include "test.h"
 
+#include <time.h>
+
 struct sink {
     struct buf buf;
     struct writer w;
@@ -78,7 +80,7 @@ static void nothing_that_splits_a_message_is_written(void **state)
     static const struct {
         const char *method;
         const char *target;
-    } lines[] = {{"GET", "/a b"}, {"GET", "/\r\n"}, {"GET", ""},
+    } lines[] = {{"GET", "/a b"}, {"GET", "/\r\n"}, {"GET", "/\x7f"},    {"GET", ""},
                  {"G T", "/"},    {"", "/"},        {"GET", "/\xc3\xb6"}};
 
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); ++i) {
@@ -271,11 +273,26 @@ static void a_piece_that_does_not_fit_is_noticed(void **state)
     assert_int_equal(pieces.count, 1);
     http1_pieces_add(&pieces, (struct bytes){text + 3, 1});
     assert_int_equal(pieces.count, 2);
+    assert_int_equal(list[0].iov_len, 2);
     assert_false(pieces.full);
     http1_pieces_add(&pieces, (struct bytes){text, 1});
     assert_true(pieces.full);
     http1_pieces_add(&pieces, (struct bytes){text + 4, 1});
     assert_int_equal(pieces.total, 3);
+}
+
+static void dates_agree_with_the_c_library_on_every_day_of_500_years(void **state)
+{
+    (void)state;
+    for (uint64_t day = 0; day < UINT64_C(500) * 366; ++day) {
+        uint64_t unix_s = day * 86400 + day % 86400;
+        time_t seconds = (time_t)unix_s;
+        struct tm parts;
+        char expected[64];
+        assert_non_null(gmtime_r(&seconds, &parts));
+        strftime(expected, sizeof(expected), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+        assert_date(unix_s, expected);
+    }
 }
 
 int main(void)
@@ -287,6 +304,7 @@ int main(void)
         cmocka_unit_test(chunks_are_written_and_decode_back),
         cmocka_unit_test(a_chunk_head_is_as_short_as_its_number),
         cmocka_unit_test(dates_are_in_the_fixed_format),
+        cmocka_unit_test(dates_agree_with_the_c_library_on_every_day_of_500_years),
         cmocka_unit_test(nominated_fields_are_removed_protected_ones_stay),
         cmocka_unit_test(every_connection_specific_field_is_removed),
         cmocka_unit_test(indices_over_63_have_their_bits),
