@@ -67,24 +67,24 @@ static void init_peers(struct engine *engine)
     }
 }
 
-enum err engine_open(const struct engine_cfg *cfg, const struct engine_env *env, struct wal *wal,
-                     const raft_index *applied, clk_ns now, clk_ms wall_ms,
-                     struct engine **ret_engine, struct err_note *note)
+enum err engine_open(const struct engine_cfg *cfg, const struct engine_env *env,
+                     const struct engine_start *start, struct engine **ret_engine,
+                     struct err_note *note)
 {
     CHECK(cfg->self > 0 && cfg->self < NODE_IDS);
     CHECK(cfg->group_count > 0 && cfg->group_count <= ENGINE_GROUPS_MAX);
     struct engine *engine = mem_alloc(sizeof(*engine));
     engine->cfg = *cfg;
     engine->env = *env;
-    engine->wal = wal;
-    engine->now = now;
-    engine->wall_ms = wall_ms;
+    engine->wal = start->wal;
+    engine->now = start->now;
+    engine->wall_ms = start->wall_ms;
     cfg_defaults(&engine->cfg);
     buf_init(&engine->message, 2u * ENGINE_FRAME_MAX);
     init_peers(engine);
     engine->raft = new_host(&engine->cfg);
     engine->groups = mem_alloc_array(cfg->group_count, sizeof(*engine->groups));
-    enum err err = engine_boot_groups(engine, applied, note);
+    enum err err = engine_boot_groups(engine, start->applied, note);
     if (err != ERR_OK) {
         engine_close(engine);
         return err;

@@ -115,12 +115,18 @@ struct engine_cfg {
     uint64_t snapshot_log_bytes;  /* log bytes of a group that call for a snapshot; 0: 64 MiB */
 };
 
-/* Takes the recovered WAL (open, before its first append; borrowed until engine_close) and
- * applied[i]: what the state machine of group i + 1 has. ERR_CORRUPT (state and log contradict each
- * other) with a note. */
+/* What a start has found. */
+struct engine_start {
+    struct wal *wal;           /* recovered, before its first append; borrowed until engine_close */
+    const raft_index *applied; /* [i]: what the state machine of group i + 1 has */
+    clk_ns now;
+    clk_ms wall_ms;
+};
+
+/* cfg and env are copied. ERR_CORRUPT: state and log contradict each other; the note says how. */
 ERR_CHECKED enum err engine_open(const struct engine_cfg *cfg, const struct engine_env *env,
-                                 struct wal *wal, const raft_index *applied, clk_ns now,
-                                 clk_ms wall_ms, struct engine **ret_engine, struct err_note *note);
+                                 const struct engine_start *start, struct engine **ret_engine,
+                                 struct err_note *note);
 /* Frees; the WAL must be idle. Accepts NULL. */
 void engine_close(struct engine *engine);
 

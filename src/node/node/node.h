@@ -21,11 +21,11 @@
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
+#include "apply/apply.h"
 #include "bytes/bytes.h"
 #include "clk/clk.h"
 #include "err/err.h"
 #include "list/list.h"
-#include "machine/machine.h"
 #include "map/map.h"
 #include "raft/raft.h"
 #include "table/table.h"
@@ -37,6 +37,7 @@ struct loop;
 struct node;
 struct node_edge;
 struct metrics_set;
+struct watch_set;
 
 enum {
     NODE_ID_MAX = 255,
@@ -73,13 +74,13 @@ struct node_cfg {
  * node, newer format), ERR_CORRUPT, ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err node_start(const struct node_cfg *cfg, struct node **ret_node,
                                 struct err_note *note);
-/* Asks the node to stop; any thread. The callback given to node_on_stopped tells when it has. */
-void node_request_stop(struct node *node);
 /* Called once, on the core thread, when the node stops by itself: a failed WAL (ERR_POISONED), a
  * full disk (ERR_NO_SPACE), an unknown command (ERR_UNSUPPORTED). The text is for a person. */
 void node_on_fatal(struct node *node, void (*fn)(void *self, enum err why, const char *text),
                    void *self);
-/* Joins the threads, flushes the WAL, writes the store's clean mark, frees. */
+/* Joins the threads, flushes the WAL, writes the store's clean mark, frees. The doors have been
+ * closed: nothing may be open on the edges' loops. Not on one of the node's threads. Accepts
+ * NULL. */
 void node_stop(struct node *node);
 const struct node_cfg *node_config(const struct node *node);
 struct metrics_set *node_metrics(struct node *node);
@@ -107,14 +108,20 @@ struct node_call {
 
 /* ---- propose --------------------------------------------------------------------------------- */
 
+/* What the state machine said about a command. */
+struct node_result {
+    uint64_t index; /* of its entry */
+    bool duplicate; /* it had been applied before; then the verdict is not known any more */
+    struct apply_result verdict;
+};
+
 /* A write. Answered from this node's own apply: when the callback comes with ERR_OK the command was
  * committed (durable on a majority) and applied here; `result` holds the state machine's verdict.
- * ERR_FULL, ERR_NO_LEADER (certainly not done), ERR_UNKNOWN (deadline passed, may still happen),
- * ERR_STOPPING. */
+ * Otherwise result is NULL: ERR_FULL, ERR_NO_LEADER, ERR_TOO_LARGE (certainly not done),
+ * ERR_UNKNOWN (the deadline passed, it may still happen), ERR_STOPPING. */
 struct node_proposal {
-    void (*done)(struct node_proposal *proposal, enum err err, const struct machine_result *result);
+    void (*done)(struct node_proposal *proposal, enum err err, const struct node_result *result);
     /* private: */
-    struct list link;
     struct map_node by_id;
     uint64_t id;
 };
@@ -144,12 +151,11 @@ struct node_reading {
     void (*done)(struct node_reading *reading, enum err err, const struct node_snapshot *snapshot);
     /* private: */
     struct list link;
-    uint64_t index;
     clk_ns deadline;
-    enum node_consistency consistency;
 };
 
-/* NODE_STALE calls back before it returns. */
+/* NODE_STALE calls back before it returns. Not to be called inside node_watch.changed: note the
+ * change there and read from a deferred call (loop_defer), once for all changes of the turn. */
 ERR_CHECKED enum err node_read(struct node_edge *edge, const struct node_call *call,
                                enum node_consistency consistency, struct node_reading *reading);
 void node_read_cancel(struct node_edge *edge, struct node_reading *reading);
@@ -164,11 +170,8 @@ struct node_watch {
     void (*changed)(struct node_watch *watch, const struct apply_change *change);
     /* private: */
     struct list link;
-    struct map_node by_key;
-    enum table_id table;
-    bool prefix;
-    uint8_t *key;
-    size_t key_len;
+    struct watch_set *set; /* NULL: not registered */
+    uint64_t told;
 };
 
 /* Copies the key. ERR_FULL above the edge's limit of watches. Only changes after the call are told:
