@@ -1,4 +1,5 @@
-/* Tests of io/store's snapshot files: what is written comes back, and nothing damaged is believed. */
+/* Tests of io/store's snapshot files: what is written comes back, and nothing damaged is
+ * believed. */
 #include "store/snapshot_file.h"
 
 #include "crc/crc32c.h"
@@ -163,7 +164,7 @@ static void expect_same_info(const struct snapshot_info *a, const struct snapsho
     assert_int_equal(a->size_bytes, b->size_bytes);
 }
 
-/* ---- there and back --------------------------------------------------------------------------- */
+/* ---- there and back ------------------------------------------------------------------------- */
 
 static void expect_loaded(struct store *store, const struct snapshot_info *info)
 {
@@ -305,7 +306,7 @@ static void load_replaces_the_rows_of_its_group_only(void **state)
     close_store(open_store(f->state_dir, true), true);
 }
 
-/* ---- refusals when writing -------------------------------------------------------------------- */
+/* ---- refusals when writing ------------------------------------------------------------------ */
 
 static void state_of_another_index_is_not_written(void **state)
 {
@@ -349,7 +350,7 @@ static void cancelled_write_leaves_no_file(void **state)
     assert_int_equal(count_files(f, ""), 0);
 }
 
-/* ---- damage ----------------------------------------------------------------------------------- */
+/* ---- damage --------------------------------------------------------------------------------- */
 
 static void file_cut_at_any_length_is_refused(void **state)
 {
@@ -608,7 +609,7 @@ static void process_killed_in_a_load_leaves_no_trust(void **state)
     close_store(open_store(f->state_dir, false), false);
 }
 
-/* ---- the directory ---------------------------------------------------------------------------- */
+/* ---- the directory -------------------------------------------------------------------------- */
 
 struct reports {
     int count;
@@ -717,7 +718,7 @@ static void unfinished_files_are_cleaned_up_and_others_left_alone(void **state)
     assert_int_equal(snapshot_newest(f->dir, GROUP, NULL, &newest), ERR_NOT_FOUND);
 }
 
-/* ---- from node to node ------------------------------------------------------------------------ */
+/* ---- from node to node ---------------------------------------------------------------------- */
 
 /* A second directory, as on another node. */
 static struct snapshot_dir *open_peer_dir(struct fixture *f)

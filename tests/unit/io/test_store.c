@@ -33,7 +33,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- trust ----------------------------------------------------------------------------------- */
+/* ---- trust ---------------------------------------------------------------------------------- */
 
 static void fresh_directory_is_empty_and_untrusted(void **state)
 {
@@ -250,7 +250,7 @@ static void unusable_directory_is_named(void **state)
     assert_non_null(strstr(note.text, path));
 }
 
-/* ---- the table backend ------------------------------------------------------------------------ */
+/* ---- the table backend ---------------------------------------------------------------------- */
 
 enum {
     KEYS = 300,
@@ -404,7 +404,7 @@ static void groups_share_a_transaction(void **state)
     close_store(store, false);
 }
 
-/* ---- readers ---------------------------------------------------------------------------------- */
+/* ---- readers -------------------------------------------------------------------------------- */
 
 static void reader_keeps_its_snapshot_until_it_begins_anew(void **state)
 {
@@ -511,7 +511,8 @@ struct reading {
     bool wrong;
 };
 
-/* Each snapshot must be one state: its digest is that of its rows, every row is of its index or older. */
+/* Each snapshot must be one state: its digest is that of its rows, every row is of its index or
+ * older. */
 static bool snapshot_is_whole(struct table_txn *view, uint64_t *last_applied)
 {
     uint64_t applied = 0;
@@ -622,7 +623,7 @@ static void readers_see_whole_states_while_one_thread_writes(void **state)
     close_store(store, false);
 }
 
-/* ---- limits ----------------------------------------------------------------------------------- */
+/* ---- limits --------------------------------------------------------------------------------- */
 
 /* Puts rows of 4000 bytes until it fails; each transaction has 50. */
 static enum err fill(struct store *store, uint32_t *ret_rows, struct err_note *note)
@@ -732,7 +733,8 @@ static void no_write_outruns_its_disk_space(void **state)
     assert_int_equal(store_open(f->dir, &cfg, &store, &trusted, NULL), ERR_OK);
     assert_int_equal(store_reader_new(store, &reader), ERR_OK);
     for (int round = 0; round < 400; round++) {
-        /* A snapshot that is held makes LMDB take new pages; letting it go makes it use old ones. */
+        /* A snapshot that is held makes LMDB take new pages; letting it go makes it use old
+         * ones. */
         if (round % 40 == 10) {
             assert_int_equal(store_read_begin(reader), ERR_OK);
         } else if (round % 40 == 30) {

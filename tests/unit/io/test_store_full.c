@@ -1,7 +1,7 @@
 /* Tests of io/store on a disk that is full: an error with a note, never a SIGBUS.
  *
- * Each case runs in a child process with a mount namespace of its own, on a small tmpfs; without the
- * right to mount, the whole program is skipped (77). */
+ * Each case runs in a child process with a mount namespace of its own, on a small tmpfs; without
+ * the right to mount, the whole program is skipped (77). */
 #include "store/snapshot_file.h"
 
 #include "store_test.h"
@@ -214,7 +214,7 @@ static void stop_on_a_full_disk_leaves_no_mark_and_says_so(void **state)
     on_small_disk(f->dir, "size=4m", stop_on_full);
 }
 
-/* ---- snapshot files --------------------------------------------------------------------------- */
+/* ---- snapshot files ------------------------------------------------------------------------- */
 
 /* A state of about 1 MiB, in memory. */
 static struct table_mem *make_state(struct table_txn *txn, uint64_t index)
