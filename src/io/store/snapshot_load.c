@@ -12,9 +12,12 @@
 #include "mem/mem.h"
 
 enum {
-    BATCH_BYTES = 32 * 1024 * 1024, /* keys and values per transaction */
+    BATCH_BYTES = 32 * 1024 * 1024, /* of one transaction, as counted below */
     META_BYTES_MAX = 1024 * 1024,   /* all TABLE_META rows of a group */
-    ROW_COST_BYTES = 64             /* a row's share of a batch besides its bytes */
+    /* What a row counts besides its bytes: the pages that the store must have space for, because
+     * the put or delete might touch them. So a load needs little more disk than its rows. */
+    PUT_COST_BYTES = 4096,
+    DELETE_COST_BYTES = 3 * 4096
 };
 
 struct load {
@@ -47,7 +50,7 @@ static enum err commit(struct load *load)
 /* Counts work into the batch; a full batch is committed and a new one begun. */
 static enum err count_row(struct load *load, size_t bytes)
 {
-    load->batch_bytes += bytes + ROW_COST_BYTES;
+    load->batch_bytes += bytes;
     if (load->batch_bytes < BATCH_BYTES) {
         return ERR_OK;
     }
@@ -74,7 +77,7 @@ static enum err clear_group(struct load *load)
             err = load->txn.backend->del(load->txn.self, bytes_of(key, len));
         }
         if (err == ERR_OK) {
-            err = count_row(load, len + value.len);
+            err = count_row(load, len + DELETE_COST_BYTES);
         }
         if (err != ERR_OK) {
             return err;
@@ -98,7 +101,7 @@ static enum err load_row(void *context, struct bytes key, struct bytes value)
         return keep_meta(load, key, value);
     }
     enum err err = load->txn.backend->put(load->txn.self, key, value);
-    return err == ERR_OK ? count_row(load, key.len + value.len) : err;
+    return err == ERR_OK ? count_row(load, key.len + value.len + PUT_COST_BYTES) : err;
 }
 
 static enum err put_meta(struct load *load, raft_index index)
