@@ -44,17 +44,15 @@ bool mem_disk_drain(struct mem_disk *disk, size_t steps_max);
 /* ---- crashes --------------------------------------------------------------------------------- */
 
 enum mem_disk_crash_kind {
-    /* the process dies, the system does not: all that was written is there, unsynced */
-    MEM_DISK_KILLED,
-    MEM_DISK_LOST, /* power fails: nothing unsynced survives */
-    /* power fails: each unsynced sector of 512 bytes survives or not, by the seed */
-    MEM_DISK_TORN_512,
+    MEM_DISK_KILLED, /* the process dies, the system does not: what was written is there, unsynced */
+    MEM_DISK_LOST,   /* power fails: nothing unsynced survives */
+    MEM_DISK_TORN_512,  /* power fails: each unsynced sector of 512 bytes survives or not */
     MEM_DISK_TORN_4096, /* the same with 4 KiB sectors */
     MEM_DISK_CRASH_KINDS
 };
 
-/* Operations under way are forgotten without a callback, handles become invalid (they are freed).
- * Names that were not synced survive or not by the seed (KILLED: all; LOST: none). */
+/* Operations under way are forgotten without a callback, open handles become invalid. Names
+ * that were not synced survive or not by the seed (KILLED: all; LOST: none). */
 void mem_disk_crash(struct mem_disk *disk, enum mem_disk_crash_kind kind);
 /* Power fails; of the unsynced writes exactly the first `bytes` bytes survive, in order of their
  * start; names as in the order they were changed, all. For trying every crash point. */
@@ -82,9 +80,8 @@ const char *mem_disk_name(const struct mem_disk *disk, size_t position);
 enum mem_disk_fault {
     MEM_DISK_FAULT_READ,  /* EIO */
     MEM_DISK_FAULT_WRITE, /* EIO after a part was written */
-    /* EIO; as on Linux the unsynced bytes are then seen but never become durable */
-    MEM_DISK_FAULT_SYNC,
-    MEM_DISK_FAULT_NAME, /* EIO from create, rename, remove, sync of the directory */
+    MEM_DISK_FAULT_SYNC,  /* EIO; as on Linux the unsynced bytes are seen, and never durable */
+    MEM_DISK_FAULT_NAME,  /* EIO from create, rename, remove, sync of the directory */
     MEM_DISK_FAULTS
 };
 

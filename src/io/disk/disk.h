@@ -1,14 +1,17 @@
-/* One directory of files, as the write-ahead log and the identity need it: a small interface with two
- * implementations, disk_loop.c (the real one, on io/loop) and tests/lib/mem_disk.c (memory, with faults).
+/* One directory of files, as the write-ahead log and the identity need it: a small interface with
+ * two implementations, disk_loop.c (the real one, on io/loop) and tests/lib/mem_disk.c (memory,
+ * with faults).
  *
- * Place: io. Operations are of two kinds. Blocking ones are for start and stop, and, where they say so,
- * short enough for the core thread. The others are started and complete by callback on the owner's
- * thread, never inside disk_start.
+ * Place: io. Operations are of two kinds. Blocking ones are for start and stop, and, where they say
+ * so, short enough for the core thread. The others are started and complete by callback on the
+ * owner's thread, never inside disk_start.
  *
  * What an implementation promises, and no more:
  *   1. Written bytes survive a crash for certain only after a later DISK_SYNC (or their own
- *      DISK_WRITE_DURABLE) completed with ERR_OK; before that any part of them may survive, by sectors of 512 bytes.
- *   2. Names (create, rename, remove) survive for certain only after DISK_SYNC_DIR or disk_sync_dir.
+ *      DISK_WRITE_DURABLE) completed with ERR_OK; before that any part of them may survive, by
+ *      sectors of 512 bytes.
+ *   2. Names (create, rename, remove) survive for certain only after DISK_SYNC_DIR or
+ *      disk_sync_dir.
  *   3. Operations under way at once may take effect in any order.
  *   4. After a failed write or sync the file's unsynced bytes are unknown, and syncing again proves
  *      nothing: the error is final for the file's owner. */
@@ -57,8 +60,8 @@ struct disk_op {
     uint64_t offset;
     struct iovec *iov; /* borrowed until on_done; may be changed meanwhile */
     int iov_count;
-    /* bytes: how many were read or written in all. A write is complete or failed: ERR_NO_SPACE, ERR_IO.
-     * A read that ends early met the end of the file, with ERR_OK. os_errno tells more. */
+    /* bytes: how many were read or written in all. A write is complete or failed: ERR_NO_SPACE,
+     * ERR_IO. A read that ends early met the end of the file, with ERR_OK. os_errno tells more. */
     void (*on_done)(struct disk_op *op, enum err err, size_t bytes);
 
     int os_errno; /* set before on_done: 0, or the errno behind err */
@@ -91,19 +94,21 @@ struct disk_ops {
     void (*start)(struct disk *disk, struct disk_op *op);
 };
 
-/* ---- blocking: start, stop and tools; all notes name the file and the errno ---------------------- */
+/* ---- blocking: start, stop and tools; all notes name the file and the errno ------------------ */
 
 /* Directories and names longer than DISK_NAME_MAX are passed over. ERR_IO. */
 ERR_CHECKED enum err disk_list(struct disk *disk, disk_list_fn *each, void *context,
                                struct err_note *note);
-/* Opens an existing file for reading and writing; owned by the caller. ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */
+/* Opens an existing file for reading and writing; owned by the caller. ERR_NOT_FOUND, ERR_DENIED,
+ * ERR_IO. */
 ERR_CHECKED enum err disk_open(struct disk *disk, const char *name, struct disk_file **ret_file,
                                struct err_note *note);
-/* Makes an empty file (0600); short. ERR_EXISTS, ERR_DENIED, ERR_NO_SPACE, ERR_FULL (descriptors), ERR_IO. */
+/* Makes an empty file (0600); short. ERR_EXISTS, ERR_DENIED, ERR_NO_SPACE, ERR_FULL (descriptors),
+ * ERR_IO. */
 ERR_CHECKED enum err disk_create(struct disk *disk, const char *name, struct disk_file **ret_file,
                                  struct err_note *note);
-/* disk_create, then size_bytes of zeros, synced: later writes inside it need no new space. The name is
- * durable only after disk_sync_dir. On failure no file remains. */
+/* disk_create, then size_bytes of zeros, synced: later writes inside it need no new space. The name
+ * is durable only after disk_sync_dir. On failure no file remains. */
 ERR_CHECKED enum err disk_create_filled(struct disk *disk, const char *name, uint64_t size_bytes,
                                         struct disk_file **ret_file, struct err_note *note);
 /* Short. Accepts NULL; no operation of the file may be under way. */
@@ -112,7 +117,8 @@ ERR_CHECKED enum err disk_size(struct disk_file *file, uint64_t *ret_bytes, stru
 /* Reads up to size bytes; fewer only at the end of the file. ERR_IO. */
 ERR_CHECKED enum err disk_read(struct disk_file *file, uint64_t offset, void *dest, size_t size,
                                size_t *ret_got, struct err_note *note);
-/* Appends the whole file to a buffer. ERR_FULL when it is longer than the buffer's limit; ERR_IO. */
+/* Appends the whole file to a buffer. ERR_FULL when it is longer than the buffer's limit;
+ * ERR_IO. */
 ERR_CHECKED enum err disk_read_all(struct disk *disk, const char *name, struct buf *to,
                                    struct err_note *note);
 ERR_CHECKED enum err disk_write(struct disk_file *file, uint64_t offset, struct bytes from,
@@ -127,20 +133,20 @@ ERR_CHECKED enum err disk_sync_dir(struct disk *disk, struct err_note *note);
 ERR_CHECKED enum err disk_replace(struct disk *disk, const char *name, struct bytes content,
                                   struct err_note *note);
 
-/* ---- asynchronous -------------------------------------------------------------------------------- */
+/* ---- asynchronous ---------------------------------------------------------------------------- */
 
 /* Starts op; it belongs to the disk until on_done, which never comes inside this call. */
 void disk_start(struct disk *disk, struct disk_op *op);
 
-/* ---- the real directory --------------------------------------------------------------------------- */
+/* ---- the real directory ---------------------------------------------------------------------- */
 
 struct disk_loop;
 struct loop;
 
-/* Opens the directory (made with mode 0700 when `create` and it is missing), and takes its lock file.
- * Blocking operations work at once; asynchronous ones complete on the loop (NULL: there are none).
- * ERR_IN_USE: another process holds the lock (the note names directory and pid); ERR_NOT_FOUND, ERR_DENIED,
- * ERR_BAD_INPUT (not a directory), ERR_IO. */
+/* Opens the directory (made with mode 0700 when `create` and it is missing), and takes its lock
+ * file. Blocking operations work at once; asynchronous ones complete on the loop (NULL: there are
+ * none). ERR_IN_USE: another process holds the lock (the note names directory and pid);
+ * ERR_NOT_FOUND, ERR_DENIED, ERR_BAD_INPUT (not a directory), ERR_IO. */
 ERR_CHECKED enum err disk_loop_open(struct loop *loop, const char *path, bool create,
                                     struct disk_loop **ret_disk, struct err_note *note);
 /* Releases the lock. Files must be closed, operations done. Accepts NULL. */

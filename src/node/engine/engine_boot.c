@@ -64,8 +64,12 @@ static enum err boot_group(struct engine *engine, struct engine_group *group, ra
         return err_note_set(note, err, "group %u: the log contradicts itself", group->id);
     }
     if (boot.last_index > after) {
-        err =
-            wal_replay(engine->wal, group->id, after + 1, boot.last_index, load_entry, group, note);
+        struct wal_replay replay = {.group = group->id,
+                                    .first = after + 1,
+                                    .last = boot.last_index,
+                                    .each = load_entry,
+                                    .context = group};
+        err = wal_replay(engine->wal, &replay, note);
     }
     group->log_bytes = group->cache.bytes;
     return err;

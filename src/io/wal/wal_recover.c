@@ -1,0 +1,479 @@
+/* Recovery: from the bytes of all segments to the groups, with a verdict for each.
+ *
+ * Records are numbered without gaps, so a scan expects one sequence after the other. Where the
+ * expected record is not, or is not whole, the question is whether it had been durable (wal.h,
+ * invariants 1 and 3):
+ *
+ *   expected > every watermark in the log   -> nobody was told of it: this is the end (torn, or
+ *   just the end) otherwise                               -> lost: damage
+ *
+ * Damage of a record whose header is whole concerns its group only: a lost entry is a hole in its
+ * log. When the header is gone too, every group becomes suspect. The next segment header clears
+ * those whose log it confirms: by the Log Matching Property (Raft paper, section 5.3) a log whose
+ * last entry has the same index and term is the same log. A hole that a snapshot covers does no
+ * harm (wal_groups_settle). */
+#include "check/check.h"
+#include "mem/mem.h"
+#include "wal/wal_priv.h"
+
+enum {
+    READ_CHUNK_BYTES = 64 * 1024
+};
+
+static const struct wal_found *found_now(const struct wal_scan *scan)
+{
+    return &scan->found[scan->at];
+}
+
+static uint32_t salt_of(const struct wal_scan *scan, const struct wal_found *found)
+{
+    return wal_salt(scan->wal->config.storage_id, found->number);
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+void wal_scan_load(struct wal_scan *scan, size_t at)
+{
+    const struct wal_found *found = &scan->found[at];
+    scan->at = at;
+    scan->image_len = (size_t)found->size;
+    if (scan->image_cap < scan->image_len + WAL_HEADER_BYTES) {
+        scan->image_cap = scan->image_len + WAL_HEADER_BYTES;
+        scan->image = mem_resize(scan->image, scan->image_cap);
+    }
+    uint32_t made = found->has_head ? found->head.segment_bytes : 0;
+    scan->lacking = found->size < made || found->size == 0 || found->size % 4096 != 0;
+    for (size_t done = 0; done < scan->image_len;) {
+        size_t left = scan->image_len - done;
+        size_t chunk = left < READ_CHUNK_BYTES ? left : READ_CHUNK_BYTES;
+        size_t got = 0;
+        enum err err = disk_read(found->file, done, scan->image + done, chunk, &got, NULL);
+        if (err != ERR_OK || got < chunk) {
+            memset(scan->image + done, 0, chunk);
+            scan->lacking = true;
+        }
+        done += chunk;
+    }
+    scan->wal->recovery.bytes_read += scan->image_len;
+}
+
+/* A whole header at this offset of the image. SEGMENT records stand at the beginning only. */
+static bool record_at(const struct wal_scan *scan, size_t offset, struct wal_record *ret_record)
+{
+    if (offset >= scan->image_len) {
+        return false;
+    }
+    uint32_t salt = salt_of(scan, found_now(scan));
+    return wal_record_get(scan->image + offset, scan->image_len - offset, salt, ret_record) &&
+           ret_record->kind != WAL_SEGMENT;
+}
+
+size_t wal_scan_next(const struct wal_scan *scan, size_t from, uint64_t least,
+                     struct wal_record *ret_record)
+{
+    for (size_t at = from; at + WAL_HEADER_BYTES <= scan->image_len; at += WAL_ALIGN) {
+        if (record_at(scan, at, ret_record) && ret_record->sequence >= least) {
+            return at;
+        }
+    }
+    return scan->image_len;
+}
+
+/* The highest watermark in what follows this place. Looked for once: the first bad record decides
+ * for all later ones, because watermarks only rise. */
+static uint64_t highest_watermark(struct wal_scan *scan, size_t offset)
+{
+    uint64_t highest = 0;
+    size_t home = scan->at;
+    size_t from = offset;
+    for (size_t at = home; at < scan->used_count; at++) {
+        if (at != home) {
+            wal_scan_load(scan, at);
+            const struct wal_found *found = found_now(scan);
+            if (found->has_head && wal_record_watermark(&found->head_record) > highest) {
+                highest = wal_record_watermark(&found->head_record);
+            }
+            from = WAL_ALIGN;
+        }
+        struct wal_record record;
+        for (size_t next = wal_scan_next(scan, from, scan->expected, &record);
+             next < scan->image_len;
+             next = wal_scan_next(scan, next + WAL_ALIGN, scan->expected, &record)) {
+            uint64_t watermark = wal_record_watermark(&record);
+            highest = watermark > highest ? watermark : highest;
+        }
+    }
+    if (scan->at != home) {
+        wal_scan_load(scan, home);
+    }
+    return highest;
+}
+
+/* Whether the expected record, which is not at this offset, had been durable. */
+static bool was_durable(struct wal_scan *scan, size_t offset)
+{
+    if (scan->lacking) {
+        return true;
+    }
+    if (!scan->highest_known) {
+        scan->highest = highest_watermark(scan, offset);
+        scan->highest_known = true;
+    }
+    return scan->expected <= scan->highest;
+}
+
+/* ---- losses ---------------------------------------------------------------------------------- */
+
+static void damage_note(struct wal_scan *scan, raft_group_id group, size_t offset, raft_index index)
+{
+    struct wal_recovery *recovery = &scan->wal->recovery;
+    size_t room = sizeof(recovery->damages) / sizeof(recovery->damages[0]);
+    if (recovery->damage_count < room) {
+        recovery->damages[recovery->damage_count] =
+            (struct wal_damage){.group = group,
+                                .segment = found_now(scan)->number,
+                                .offset = offset,
+                                .sequence = scan->expected,
+                                .index = index};
+    }
+    recovery->damage_count++;
+}
+
+static void suspect_all(struct wal *wal)
+{
+    wal->unknown_loss = true;
+    for (size_t i = 0; i < wal->group_count; i++) {
+        wal->groups[i]->hard_suspect = true;
+        wal->groups[i]->log_suspect = true;
+    }
+}
+
+/* Records from the expected one up to the one before `sequence` are lost, of groups unknown. A lost
+ * segment header alone says nothing that is not known. */
+static void lose_until(struct wal_scan *scan, uint64_t sequence, size_t offset, bool header_lost)
+{
+    CHECK(sequence >= scan->expected);
+    uint64_t lost = sequence - scan->expected;
+    if (lost > 0) {
+        damage_note(scan, 0, offset, 0);
+    }
+    if (lost > (header_lost ? 1u : 0u)) {
+        suspect_all(scan->wal);
+    }
+    scan->expected = sequence;
+}
+
+static struct wal_group *group_for(struct wal_scan *scan, raft_group_id id)
+{
+    struct wal *wal = scan->wal;
+    bool known = wal_group_find(wal, id) != NULL;
+    struct wal_group *group = wal_group_get(wal, id);
+    if (group != NULL && !known && wal->unknown_loss) {
+        group->hard_suspect = true;
+        group->log_suspect = true;
+    }
+    return group;
+}
+
+/* The header is whole, the payload is not. */
+static enum err apply_lost(struct wal_scan *scan, const struct wal_record *record, size_t offset)
+{
+    bool is_entry = record->kind == WAL_ENTRY && record->index > 0;
+    damage_note(scan, record->group, offset, is_entry ? record->index : 0);
+    if (record->group == 0) {
+        suspect_all(scan->wal);
+        return ERR_OK;
+    }
+    struct wal_group *group = group_for(scan, record->group);
+    if (group == NULL) {
+        return ERR_FULL;
+    }
+    struct wal_log *log = &group->log;
+    if (!is_entry || group->log_suspect || record->index < log->first) {
+        group->hard_suspect = group->hard_suspect || !is_entry;
+        group->log_suspect = true;
+        return ERR_OK;
+    }
+    wal_log_truncate(log, record->index);
+    wal_log_hole(log, record->index);
+    return ERR_OK;
+}
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+/* Entries before this one may be missing, or may have been truncated by a record that is lost: the
+ * log up to the one before it is a hole from where it is in doubt. */
+static void mend_seam(struct wal_group *group, raft_index index)
+{
+    struct wal_log *log = &group->log;
+    group->log_suspect = false;
+    if (index - 1 <= log->first) {
+        wal_log_reset(log, index - 1, 0);
+        return;
+    }
+    wal_log_truncate(log, index - 1);
+    wal_log_hole(log, index - 1);
+}
+
+static void config_found(struct wal_group *group, raft_index index,
+                         const struct raft_config *config)
+{
+    if (group->config_count == group->config_cap) {
+        group->config_cap = group->config_cap == 0 ? 4 : group->config_cap * 2;
+        group->configs = mem_resize(group->configs, group->config_cap * sizeof(*group->configs));
+    }
+    struct raft_boot_config *slot = &group->configs[group->config_count++];
+    slot->index = index;
+    slot->config = *config;
+}
+
+static void configs_truncate(struct wal_group *group, raft_index from)
+{
+    while (group->config_count > 0 && group->configs[group->config_count - 1].index >= from) {
+        group->config_count--;
+    }
+}
+
+static enum err apply_entry(struct wal_scan *scan, struct wal_group *group,
+                            const struct wal_record *record, size_t offset)
+{
+    struct wal_log *log = &group->log;
+    struct raft_config config;
+    bool is_config = record->detail == RAFT_ENTRY_CONFIG;
+    struct bytes payload = bytes_of(scan->image + offset + WAL_HEADER_BYTES, record->length);
+    if (record->index == 0 || record->term == 0 ||
+        (is_config && raft_config_decode(payload, &config) != ERR_OK)) {
+        return apply_lost(scan, record, offset);
+    }
+    if (group->log_suspect) {
+        mend_seam(group, record->index);
+    }
+    if (record->index > log->last + 1) {
+        wal_log_hole(log, record->index - 1);
+    }
+    wal_log_truncate(log, record->index);
+    configs_truncate(group, record->index);
+    wal_log_append(log, record->term, found_now(scan)->number, (uint32_t)offset);
+    if (is_config) {
+        config_found(group, record->index, &config);
+    }
+    return ERR_OK;
+}
+
+static enum err apply_snapshot(struct wal_scan *scan, struct wal_group *group,
+                               const struct wal_record *record, size_t offset)
+{
+    struct raft_snapshot_meta meta;
+    struct bytes payload = bytes_of(scan->image + offset + WAL_HEADER_BYTES, record->length);
+    if (wal_snapshot_decode(payload, record, &meta) != ERR_OK) {
+        return apply_lost(scan, record, offset);
+    }
+    if (record->detail != 0) {
+        wal_log_reset(&group->log, meta.index, meta.term);
+        group->log_suspect = false;
+        group->config_count = 0;
+    }
+    group->snapshot = meta;
+    return ERR_OK;
+}
+
+static enum err apply(struct wal_scan *scan, const struct wal_record *record, size_t offset)
+{
+    scan->wal->recovery.records++;
+    if (record->behind == 0) {
+        scan->write_offset = offset;
+    }
+    if (record->kind == WAL_SEAL) {
+        return ERR_OK;
+    }
+    if (record->group == 0) {
+        return apply_lost(scan, record, offset);
+    }
+    struct wal_group *group = group_for(scan, record->group);
+    if (group == NULL) {
+        return ERR_FULL;
+    }
+    switch (record->kind) {
+    case WAL_HARD_STATE:
+        group->hard = (struct raft_hard_state){.term = record->term,
+                                               .vote = (raft_node_id)record->index,
+                                               .repairing = (record->detail & 1) != 0};
+        group->hard_suspect = false;
+        return ERR_OK;
+    case WAL_ENTRY:
+        return apply_entry(scan, group, record, offset);
+    case WAL_TRUNCATE:
+        if (record->index == 0) {
+            return apply_lost(scan, record, offset);
+        }
+        wal_log_truncate(&group->log, record->index);
+        configs_truncate(group, record->index);
+        return ERR_OK;
+    case WAL_SNAPSHOT:
+        return apply_snapshot(scan, group, record, offset);
+    case WAL_SEGMENT:
+    case WAL_SEAL:
+    case WAL_KIND_END:
+        break;
+    }
+    CHECK_UNREACHABLE();
+}
+
+/* ---- segment headers ------------------------------------------------------------------------- */
+
+/* The entry at `last` is the one that the header names. */
+static bool log_agrees(const struct wal_log *log, const struct wal_group_state *state)
+{
+    return state->last <= log->last && state->last + 1 >= log->first &&
+           wal_log_term(log, state->last) == state->last_term;
+}
+
+/* Confirms the scanned log by the header, or marks what they disagree on as a hole. */
+static void confirm_log(struct wal_group *group, const struct wal_group_state *state, bool oldest)
+{
+    struct wal_log *log = &group->log;
+    group->log_suspect = false;
+    configs_truncate(group, state->last + 1);
+    if (!oldest && log_agrees(log, state)) {
+        wal_log_truncate(log, state->last + 1);
+    } else if (oldest || state->last <= state->snapshot.index || state->last <= log->first) {
+        /* What came before was dropped, or is covered, or is unknown: whether it is needed shows at
+         * the end (wal_groups_settle). */
+        wal_log_reset(log, state->last, state->last_term);
+    } else if (state->last > log->last) {
+        wal_log_hole(log, state->last);
+    } else {
+        wal_log_truncate(log, state->last);
+        wal_log_hole(log, state->last);
+    }
+}
+
+static enum err apply_head(struct wal_scan *scan)
+{
+    struct wal_found *found = &scan->found[scan->at];
+    struct wal *wal = scan->wal;
+    struct reader reader = reader_of(buf_bytes(&found->head_payload));
+    struct wal_segment_head head;
+    if (wal_head_decode(&reader, &head) != ERR_OK) {
+        CHECK_UNREACHABLE(); /* It was decoded when it was found. */
+    }
+    for (uint32_t i = 0; i < head.group_count; i++) {
+        struct wal_group_state state;
+        if (wal_group_decode(&reader, &state) != ERR_OK) {
+            /* Its checksum is right: a configuration that this program cannot read. */
+            damage_note(scan, 0, 0, 0);
+            suspect_all(wal);
+            return ERR_OK;
+        }
+        struct wal_group *group = wal_group_get(wal, state.group);
+        if (group == NULL) {
+            return ERR_FULL;
+        }
+        group->hard = state.hard;
+        group->hard_suspect = false;
+        group->snapshot = state.snapshot;
+        confirm_log(group, &state, scan->at == 0);
+    }
+    wal->unknown_loss = head.unknown_loss;
+    return ERR_OK;
+}
+
+static enum err enter(struct wal_scan *scan, size_t *ret_offset)
+{
+    struct wal_found *found = &scan->found[scan->at];
+    *ret_offset = 0;
+    scan->write_offset = 0;
+    if (!found->has_head) {
+        return ERR_OK;
+    }
+    uint64_t sequence = found->head_record.sequence;
+    if (sequence < scan->expected) {
+        /* Numbers that run backwards: nothing of this segment can be trusted. */
+        damage_note(scan, 0, 0, 0);
+        suspect_all(scan->wal);
+        scan->limit = scan->expected;
+        return ERR_OK;
+    }
+    if (scan->at == 0) {
+        scan->expected = sequence;
+    }
+    lose_until(scan, sequence, 0, false);
+    scan->expected = sequence + 1;
+    scan->wal->recovery.records++;
+    *ret_offset = wal_record_size(found->head_record.length);
+    return apply_head(scan);
+}
+
+/* ---- the scan -------------------------------------------------------------------------------- */
+
+static enum err scan_records(struct wal_scan *scan, size_t offset)
+{
+    uint32_t salt = salt_of(scan, found_now(scan));
+    while (scan->expected < scan->limit) {
+        struct wal_record record;
+        bool header =
+            offset > 0 && record_at(scan, offset, &record) && record.sequence == scan->expected;
+        bool whole = header && wal_payload_ok(scan->image + offset, salt, &record);
+        if (!whole && !was_durable(scan, offset)) {
+            scan->ended = true;
+            scan->end_offset = offset;
+            return ERR_OK;
+        }
+        if (!header) {
+            size_t next = wal_scan_next(scan, offset + WAL_ALIGN, scan->expected, &record);
+            if (next >= scan->image_len || record.sequence >= scan->limit) {
+                return ERR_OK; /* How much is lost shows at the next segment. */
+            }
+            lose_until(scan, record.sequence, offset, offset == 0);
+            offset = next;
+            continue;
+        }
+        enum err err = whole ? apply(scan, &record, offset) : apply_lost(scan, &record, offset);
+        if (err != ERR_OK) {
+            return err;
+        }
+        scan->expected++;
+        offset += wal_record_size(record.length);
+    }
+    return ERR_OK;
+}
+
+static uint64_t limit_after(const struct wal_scan *scan, size_t at)
+{
+    for (size_t next = at + 1; next < scan->used_count; next++) {
+        if (scan->found[next].has_head) {
+            return scan->found[next].head_record.sequence;
+        }
+    }
+    return UINT64_MAX;
+}
+
+enum err wal_scan_run(struct wal_scan *scan, struct err_note *note)
+{
+    scan->expected = 1;
+    for (size_t at = 0; at < scan->used_count && !scan->ended; at++) {
+        wal_scan_load(scan, at);
+        scan->limit = limit_after(scan, at);
+        size_t offset = 0;
+        if (at == 0 && !scan->found[0].has_head) {
+            damage_note(scan, 0, 0, 0);
+            suspect_all(scan->wal);
+            scan->lacking = true;
+        }
+        enum err err = enter(scan, &offset);
+        if (err == ERR_OK) {
+            err = scan_records(scan, offset);
+        }
+        if (err != ERR_OK) {
+            return err_note_set(note, err, "the log has more than %u groups",
+                                scan->wal->config.groups_max);
+        }
+    }
+    if (!scan->ended) {
+        /* Nothing tells where the log ended: it goes on beyond what can be read. */
+        damage_note(scan, 0, scan->image_len, 0);
+        suspect_all(scan->wal);
+    }
+    wal_groups_settle(scan->wal);
+    return ERR_OK;
+}
