@@ -29,8 +29,8 @@
 struct http_server;
 
 enum {
-    HTTP_LISTENERS_MAX = 8,       /* per server */
-    HTTP_KEEP_BYTES = 128 * 1024, /* buffers that grew beyond it are not kept for reuse */
+    HTTP_LISTENERS_MAX = 8,      /* per server */
+    HTTP_KEEP_BYTES = 32 * 1024, /* buffers that grew beyond it are not kept for reuse */
 };
 
 struct http_limits {
@@ -72,9 +72,9 @@ struct http_request {
     bool gone;           /* the client has stopped sending: nobody may be there to read */
 
     void *user; /* the handler's own; NULL at first */
-    /* Set by a handler that answers later: called once, from the loop, when the client has reset
-     * the connection or finished sending (a half-closed client still gets an answer), or when the
-     * server is closed. The request must still be ended, here or later. */
+    /* Set during on_request by a handler that answers later: called once, from the loop, when the
+     * client has reset the connection or finished sending (a half-closed client still gets an
+     * answer), or when the server is closed. The request must still be ended, here or later. */
     void (*on_gone)(struct http_request *request);
 };
 
@@ -89,6 +89,12 @@ struct http_server_stats {
     struct metric_gauge open;       /* connections */
 };
 
+/* Private to the server. */
+struct http_listener {
+    struct tcp_listener tcp;
+    struct http_server *server;
+};
+
 /* In the caller's object (CONTAINER_OF(request->server, ...)). */
 struct http_server {
     struct http_server_stats stats; /* read-only */
@@ -99,7 +105,7 @@ struct http_server {
     void (*on_request)(struct http_request *request);
     void (*on_drained)(struct http_server *server);
     void (*on_closed)(struct http_server *server);
-    struct tcp_listener listeners[HTTP_LISTENERS_MAX];
+    struct http_listener listeners[HTTP_LISTENERS_MAX];
     size_t listener_count;  /* entries in use */
     size_t listeners_alive; /* not yet closed */
     struct list conns;      /* struct http_conn */
@@ -107,6 +113,7 @@ struct http_server {
     struct pool conn_pool;
     struct list free_exchanges; /* struct http_exchange, warm */
     size_t free_exchange_count;
+    size_t free_bytes;     /* in their buffers */
     size_t exchange_count; /* in use */
     struct loop_call ended;
     uint64_t date_s; /* of date */
@@ -166,7 +173,7 @@ void http_respond_begin(struct http_request *request, const struct http_answer *
  * was copied, on_room comes. ERR_CLOSED: the client has gone. */
 ERR_CHECKED enum err http_respond_write(struct http_request *request, struct bytes piece);
 /* on_room is called once, from the loop, after a write that was refused with ERR_FULL, when there
- * is room again or the client has gone. */
+ * is room again, or when the connection is closed and there is no on_gone. */
 void http_respond_on_room(struct http_request *request,
                           void (*on_room)(struct http_request *request));
 /* Ends the body and the request. */
@@ -179,6 +186,6 @@ enum {
 /* The value of the first field of that name (without case); {NULL, 0} when there is none. */
 struct bytes http_request_header(const struct http_request *request, struct bytes name);
 /* The client's address; len 0 when it is not known any more. */
-struct net_addr http_request_peer(const struct http_request *request);
+struct net_addr http_request_peer(struct http_request *request);
 
 #endif
