@@ -1,10 +1,11 @@
 /* Micro-benchmark of io/loop: what an echo and a relay cost on each backend.
  *
- * Measures the floor under every door and under the gateway: requests per CPU second of the process that
- * runs the loop, and its system calls per request (the loop's own count). Two shapes:
+ * Measures the floor under every door and under the gateway: requests per CPU second of the process
+ * that runs the loop, and its system calls per request (the loop's own count). Two shapes:
  *   echo    client -> loop -> the same client
  *   relay   client -> loop -> origin -> loop -> client: a proxy without parsing
- * Client and origin are processes of their own on plain epoll; each connection has one request under way.
+ * Client and origin are processes of their own on plain epoll; each connection has one request
+ * under way.
  *
  * usage: loop_echo [CONNECTIONS [SECONDS [BYTES]]]     (defaults 64, 3, 256) */
 #include "loop/loop.h"
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -41,6 +43,14 @@ static _Noreturn void die(const char *what)
 }
 
 /* --- the other processes: plain epoll, level-triggered, blocking sends of small messages --- */
+
+/* A run that fails must not leave its helpers behind. */
+static void die_with_parent(void)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) {
+        die("prctl");
+    }
+}
 
 static void add_to_epoll(int epoll_fd, int fd)
 {
@@ -68,6 +78,7 @@ static _Noreturn void origin_main(int listener)
     static uint8_t data[BYTES_MAX];
     struct epoll_event events[EVENTS];
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    die_with_parent();
     add_to_epoll(epoll_fd, listener);
     for (;;) {
         int count = epoll_wait(epoll_fd, events, EVENTS, -1);
@@ -93,6 +104,7 @@ static _Noreturn void client_main(const struct net_addr *addr)
     static size_t got_of[CONNECTIONS_MAX * 2];
     struct epoll_event events[EVENTS];
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    die_with_parent();
     for (int i = 0; i < args.connections; i++) {
         int fd = socket(addr->sa.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0 || fd >= CONNECTIONS_MAX * 2 || connect(fd, &addr->sa.any, addr->len) != 0) {

@@ -167,8 +167,9 @@ void tcp_received(struct tcp_conn *conn, struct tcp_chunk *chunk, uint32_t len);
 void tcp_recv_ended(struct tcp_conn *conn, enum err err);
 /* Gathers unsent slices of the queue; returns how many. */
 int tcp_gather(const struct tcp_conn *conn, struct iovec *iov, int max);
-/* The kernel took so many bytes of the queue. Sends that are complete now wait for tcp_report_sent(),
- * which the backend calls from its dispatch, or tcp_run_ready() after loop_ready(). */
+/* The kernel took so many bytes of the queue. Sends that are complete now wait for
+ * tcp_report_sent(), which the backend calls from its dispatch, or tcp_run_ready() after
+ * loop_ready(). */
 void tcp_sent(struct tcp_conn *conn, size_t count);
 void tcp_report_sent(struct tcp_conn *conn);
 /* All queued sends fail. */

@@ -5,9 +5,14 @@
 #include "loop_test.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* --- timers --- */
@@ -485,6 +490,59 @@ static void backend_names_are_parsed(void **state)
     loop_free(loop);
 }
 
+/* --- where io_uring is forbidden --- */
+
+/* As container runtimes do it: the system call answers EPERM. */
+static void forbid_uring(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        _exit(3);
+    }
+}
+
+/* In the child: 0 when all is as it should be. */
+static int try_without_uring(void)
+{
+    forbid_uring();
+    struct loop *loop = NULL;
+    struct err_note note = {0};
+    struct loop_config config = {.backend = LOOP_BACKEND_URING};
+    if (loop_new(&config, &loop, &note) != ERR_UNSUPPORTED ||
+        strstr(note.text, "Operation not permitted") == NULL) {
+        return 1;
+    }
+    config.backend = LOOP_BACKEND_AUTO;
+    if (loop_new(&config, &loop, &note) != ERR_OK ||
+        strcmp(loop_backend_name(loop), "epoll") != 0) {
+        return 2;
+    }
+    loop_turn(loop, 0);
+    loop_free(loop);
+    return 0;
+}
+
+static void auto_is_epoll_where_io_uring_is_forbidden(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(try_without_uring());
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     test_skip_without_backend();
@@ -507,6 +565,7 @@ int main(void)
         cmocka_unit_test(stop_from_another_thread_ends_the_run),
         cmocka_unit_test(loop_made_by_one_thread_runs_on_another),
         cmocka_unit_test(backend_names_are_parsed),
+        cmocka_unit_test(auto_is_epoll_where_io_uring_is_forbidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
