@@ -43,7 +43,7 @@ enum loop_backend {
 };
 
 enum {
-    LOOP_EARLY_OPS_MAX = 512
+    LOOP_EARLY_OPS_MAX = 500
 };
 
 struct loop_config {

@@ -120,12 +120,6 @@ static void epoll_dispatch(struct loop *loop)
     state->event_count = 0;
 }
 
-static void epoll_chunk_reuse(struct loop *loop, struct tcp_chunk *chunk)
-{
-    chunk->next = loop->chunks.free_list;
-    loop->chunks.free_list = chunk;
-}
-
 static void epoll_watch_start(struct loop_watch *watch)
 {
     enum err err = epoll_register(watch->loop, EPOLL_CTL_ADD, watch->fd, EPOLLIN | EPOLLET, watch,
@@ -151,7 +145,6 @@ const struct loop_ops loop_epoll_ops = {
     .wait = epoll_wait_turn,
     .dispatch = epoll_dispatch,
     .collect = epoll_files_collect,
-    .chunk_reuse = epoll_chunk_reuse,
     .watch_start = epoll_watch_start,
     .watch_stop = epoll_watch_stop,
     .tcp_attach = epoll_tcp_attach,

@@ -51,7 +51,7 @@ struct tcp_chunk {
 
 struct chunk_pool {
     struct tcp_chunk *chunks;
-    struct tcp_chunk *free_list; /* epoll; io_uring has them in its buffer ring */
+    struct tcp_chunk *free_list; /* those that the kernel does not have */
     uint8_t *memory;
     uint32_t count;
     uint32_t size;
@@ -65,7 +65,7 @@ struct tcp_chunk *chunk_take(struct chunk_pool *pool);
 /* A copy on the heap, for bytes that must wait for a stopped receiver: waiting must not use the
  * pool up, or one slow reader would starve all connections. */
 struct tcp_chunk *chunk_copy(const uint8_t *data, uint32_t len);
-/* Back to where it came from: the heap, or the backend's way of reuse. */
+/* Back to where it came from: the heap or the pool. */
 void chunk_return(struct loop *loop, struct tcp_chunk *chunk);
 
 /* --- what a backend does --- */
@@ -82,7 +82,6 @@ struct loop_ops {
     void (*dispatch)(struct loop *loop);
     /* After a wake-up: completions that another thread left. NULL when there are none. */
     void (*collect)(struct loop *loop);
-    void (*chunk_reuse)(struct loop *loop, struct tcp_chunk *chunk);
 
     void (*watch_start)(struct loop_watch *watch);
     void (*watch_stop)(struct loop_watch *watch);

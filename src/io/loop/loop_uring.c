@@ -18,21 +18,42 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The buffer ring lies in our memory; the kernel learns of new entries when the tail is
- * published. */
-static void give_buffer(struct loop *loop, struct tcp_chunk *chunk)
+/* The kernel takes chunks from its ring in the order in which it got them, so that all that it ever
+ * had are touched in turn. It therefore has few, and the rest stay untouched until they are
+ * needed. */
+static void give_buffers(struct loop *loop)
 {
     struct uring *u = uring_of(loop);
-    io_uring_buf_ring_add(u->buffers, chunk->data, loop->chunks.size, (unsigned short)chunk->index,
-                          io_uring_buf_ring_mask(loop->chunks.count), (int)u->buffers_new);
-    u->buffers_new++;
+    int given = 0;
+    while (u->buffers_given < u->buffers_target && loop->chunks.free_list != NULL) {
+        const struct tcp_chunk *chunk = chunk_take(&loop->chunks);
+        io_uring_buf_ring_add(u->buffers, chunk->data, loop->chunks.size,
+                              (unsigned short)chunk->index,
+                              io_uring_buf_ring_mask(loop->chunks.count), given);
+        given++;
+        u->buffers_given++;
+    }
+    if (given > 0) {
+        io_uring_buf_ring_advance(u->buffers, given);
+    }
 }
 
-static void publish_buffers(struct uring *u)
+struct tcp_chunk *uring_take_buffer(struct loop *loop, uint32_t flags)
 {
-    if (u->buffers_new > 0) {
-        io_uring_buf_ring_advance(u->buffers, (int)u->buffers_new);
-        u->buffers_new = 0;
+    struct uring *u = uring_of(loop);
+    uint32_t index = flags >> IORING_CQE_BUFFER_SHIFT;
+    CHECK((flags & IORING_CQE_F_BUFFER) != 0 && index < loop->chunks.count);
+    CHECK(u->buffers_given > 0);
+    u->buffers_given--;
+    return &loop->chunks.chunks[index];
+}
+
+void uring_want_buffers(struct loop *loop)
+{
+    struct uring *u = uring_of(loop);
+    u->buffers_target *= 2;
+    if (u->buffers_target > loop->chunks.count) {
+        u->buffers_target = loop->chunks.count;
     }
 }
 
@@ -55,10 +76,8 @@ static enum err open_buffers(struct loop *loop, struct err_note *note)
                             strerrordesc_np(-rc));
     }
     io_uring_buf_ring_init(u->buffers);
-    for (uint32_t i = 0; i < loop->chunks.count; i++) {
-        give_buffer(loop, &loop->chunks.chunks[i]);
-    }
-    publish_buffers(u);
+    u->buffers_target =
+        loop->chunks.count < URING_BUFFERS_FIRST ? loop->chunks.count : URING_BUFFERS_FIRST;
     return ERR_OK;
 }
 
@@ -170,7 +189,7 @@ static void uring_wait(struct loop *loop, clk_ns timeout)
 {
     struct uring *u = uring_of(loop);
     uring_build_sends(loop);
-    publish_buffers(u);
+    give_buffers(loop);
     int rc;
     if (timeout == 0) {
         rc = io_uring_submit_and_get_events(&u->ring);
@@ -316,7 +335,6 @@ const struct loop_ops loop_uring_ops = {
     .wait = uring_wait,
     .dispatch = uring_dispatch,
     .collect = NULL,
-    .chunk_reuse = give_buffer,
     .watch_start = uring_watch_start,
     .watch_stop = uring_watch_stop,
     .tcp_attach = uring_tcp_attach,

@@ -14,11 +14,14 @@ enum {
     URING_SQ_ENTRIES = 1024,
     URING_CQ_ENTRIES = 8192,
     URING_BUFFER_GROUP = 1,
+    URING_BUFFERS_FIRST = 32,
     URING_SCRATCH_MSGS = 64,
     URING_SCRATCH_IOVS = 1024,
 };
 
-_Static_assert((int)URING_SQ_ENTRIES > (int)LOOP_EARLY_OPS_MAX, "early operations fit in the ring");
+/* Each may have been started and cancelled. */
+_Static_assert((int)URING_SQ_ENTRIES > 2 * (int)LOOP_EARLY_OPS_MAX,
+               "early operations fit in the ring");
 
 enum uring_kind {
     URING_IGNORE, /* a cancel whose outcome the cancelled request itself reports */
@@ -37,7 +40,8 @@ struct uring {
     struct io_uring ring;
     struct io_uring_buf_ring *buffers;
     size_t buffers_size;
-    uint32_t buffers_new; /* added since the tail was last published */
+    uint32_t buffers_given;  /* with the kernel at this moment */
+    uint32_t buffers_target; /* how many it should have; grows when it ran out */
     struct list want_send;
     /* Headers of gathered sends: read by the kernel at submission, free again after it. */
     uint32_t msgs_used;
@@ -63,6 +67,11 @@ static inline void uring_tag(struct io_uring_sqe *sqe, const void *object, enum 
 
 /* Queues a cancel of one request of `object`; its own outcome is ignored. */
 void uring_cancel(struct loop *loop, const void *object, enum uring_kind kind);
+
+/* The kernel has filled this chunk, and has it no longer. */
+struct tcp_chunk *uring_take_buffer(struct loop *loop, uint32_t flags);
+/* A receive found no chunk. */
+void uring_want_buffers(struct loop *loop);
 
 /* loop_uring_tcp.c */
 void uring_build_sends(struct loop *loop);

@@ -68,13 +68,13 @@ void uring_on_recv(struct tcp_conn *conn, int res, uint32_t flags)
         conn->in_flight--;
     }
     if (res > 0) {
-        uint32_t index = flags >> IORING_CQE_BUFFER_SHIFT;
-        CHECK((flags & IORING_CQE_F_BUFFER) != 0 && index < conn->loop->chunks.count);
-        tcp_received(conn, &conn->loop->chunks.chunks[index], (uint32_t)res);
+        tcp_received(conn, uring_take_buffer(conn->loop, flags), (uint32_t)res);
         cancel_recv_if_stopped(conn);
     } else if (res == 0) {
         tcp_recv_ended(conn, ERR_OK);
-    } else if (res != -ENOBUFS && res != -ECANCELED && res != -EINTR && res != -EAGAIN) {
+    } else if (res == -ENOBUFS) {
+        uring_want_buffers(conn->loop);
+    } else if (res != -ECANCELED && res != -EINTR && res != -EAGAIN) {
         tcp_recv_ended(conn, net_err_from_errno(-res));
     }
     /* Chunks are back in the ring before the next submission, so a receive that found none can

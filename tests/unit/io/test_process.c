@@ -99,6 +99,7 @@ static void output_is_appended_in_the_given_directory_and_environment(void **sta
 static void child_has_no_descriptors_and_no_blocked_signals_of_ours(void **state)
 {
     (void)state;
+    process_signals_block();
     struct loop *loop = test_loop();
     int inherited = fcntl(0, F_DUPFD, 100);
     assert_true(inherited >= 100);
