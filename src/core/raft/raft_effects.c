@@ -19,29 +19,45 @@ static uint64_t next_write(struct raft_group *g, clk_ns now, raft_index last)
     return host->wal_seq;
 }
 
+static void put_hard_state(struct raft_group *g, struct raft_effect *fx)
+{
+    g->hard_state_dirty = false;
+    g->hard_state_seq = fx->wal_seq;
+    fx->has_hard_state = true;
+    fx->hard_state =
+        (struct raft_hard_state){.term = g->term, .vote = g->vote, .repairing = g->repairing};
+}
+
+/* A log that a snapshot replaces: first the term, which must not be below the snapshot's, then the
+ * mark; entries come behind it. */
+static void put_snapshot(struct raft_group *g, clk_ns now, struct raft_effect *fx)
+{
+    if (g->hard_state_dirty) {
+        fx->wal_seq = next_write(g, now, 0);
+        put_hard_state(g, fx);
+        return;
+    }
+    g->snapshot_dirty = false;
+    g->snapshot_seq = next_write(g, now, g->snapshot.index);
+    fx->wal_seq = g->snapshot_seq;
+    fx->has_snapshot = true;
+    fx->snapshot = &g->snapshot;
+}
+
 static bool wal_effect(struct raft_group *g, clk_ns now, struct raft_effect *fx)
 {
+    fx->kind = RAFT_FX_WAL;
     if (g->snapshot_dirty) {
-        g->snapshot_dirty = false;
-        g->snapshot_seq = next_write(g, now, g->snapshot.index);
-        fx->kind = RAFT_FX_WAL;
-        fx->wal_seq = g->snapshot_seq;
-        fx->has_snapshot = true;
-        fx->snapshot = &g->snapshot;
+        put_snapshot(g, now, fx);
         return true;
     }
     bool entries = g->wal_next <= g->log.last;
     if (!g->hard_state_dirty && g->wal_truncate == 0 && !entries) {
         return false;
     }
-    fx->kind = RAFT_FX_WAL;
     fx->wal_seq = next_write(g, now, g->log.last);
     if (g->hard_state_dirty) {
-        g->hard_state_dirty = false;
-        g->hard_state_seq = fx->wal_seq;
-        fx->has_hard_state = true;
-        fx->hard_state =
-            (struct raft_hard_state){.term = g->term, .vote = g->vote, .repairing = g->repairing};
+        put_hard_state(g, fx);
     }
     fx->truncate_from = g->wal_truncate;
     g->wal_truncate = 0;

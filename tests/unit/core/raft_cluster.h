@@ -101,6 +101,7 @@ struct rc_options {
     uint32_t duplicate_ppm;
     uint32_t delay_max_us; /* 0: 500 */
     uint32_t disk_max_us;  /* 0: 300 */
+    uint32_t window_bytes; /* 0: 40 entries of 8 bytes */
     bool no_bootstrap;
 };
 
