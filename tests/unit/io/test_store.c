@@ -93,6 +93,28 @@ static void incomplete_content_gets_no_mark(void **state)
     close_store(store, true);
 }
 
+static void default_configuration_opens_and_takes_little_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct store_cfg cfg;
+    struct store *store = NULL;
+    struct store_stats stats;
+    bool trusted;
+    store_cfg_init(&cfg);
+    assert_int_equal(store_open(f->dir, &cfg, &store, &trusted, NULL), ERR_OK);
+    put_committed(store, GROUP, "key", "value", 1);
+    store_stats(store, &stats);
+    assert_int_equal(stats.map_bytes, 64ULL << 30);
+    assert_true(stats.allocated_bytes <= 2 * cfg.step_bytes);
+    close_store(store, true);
+    assert_int_equal(store_open(f->dir, &cfg, &store, &trusted, NULL), ERR_OK);
+    store_stats(store, &stats);
+    assert_true(stats.used_bytes > 0);
+    assert_true(stats.allocated_bytes >= stats.used_bytes);
+    assert_true(stats.allocated_bytes <= 2 * cfg.step_bytes);
+    close_store(store, true);
+}
+
 enum child_death {
     DIE_BEFORE_WRITING,
     DIE_IN_TRANSACTION,
@@ -795,6 +817,7 @@ int main(void)
         CASE(rows_survive_a_clean_stop),
         CASE(nothing_is_believed_after_an_unclean_stop),
         CASE(incomplete_content_gets_no_mark),
+        CASE(default_configuration_opens_and_takes_little_disk),
         CASE(killed_process_leaves_trust_only_before_its_first_write),
         CASE(damaged_mark_is_no_mark),
         CASE(mark_beside_other_data_is_no_mark),
