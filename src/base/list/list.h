@@ -17,6 +17,10 @@ struct list {
 #define CONTAINER_OF(pointer, type, member)                                                        \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
+/* The same for an object that is only read. */
+#define CONTAINER_OF_CONST(pointer, type, member)                                                  \
+    ((const type *)(const void *)((const char *)(pointer)-offsetof(type, member)))
+
 #define LIST_FOREACH(link, head)                                                                   \
     for (struct list *link = (head)->next; link != (head); link = link->next)
 

@@ -31,6 +31,12 @@
       "There is no space left for the log or the state; the node stops. Free space, then restart.")\
     X(LOG_SNAPSHOT_WRITTEN, "snapshot_written", INFO,                                              \
       "A snapshot of a group's state is on disk; the log before it can go.")                       \
+    X(LOG_SNAPSHOT_FAILED, "snapshot_failed", WARN,                                                \
+      "A snapshot could not be written; the log stays longer and it is tried again.")              \
+    X(LOG_WAL_DAMAGED, "wal_damaged", ERROR,                                                       \
+      "A record of the log is damaged; its group neither votes nor leads until it is repaired.")   \
+    X(LOG_CHECK_NOT_RUN, "check_not_run", WARN,                                                    \
+      "A health check is not run here: this node owns too many.")                                  \
     X(LOG_SNAPSHOT_INSTALLED, "snapshot_installed", INFO,                                          \
       "A snapshot from the leader replaced a group's state on this node.")                         \
     /* peers */                                                                                    \

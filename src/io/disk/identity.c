@@ -28,7 +28,7 @@ static const char identity_magic[8] = {'F', 'L', 'T', 'L', 'I', 'D', 'N', 'T'};
 static enum err identity_write(struct disk *disk, const struct identity *identity,
                                struct err_note *note)
 {
-    CHECK(identity->storage_id != 0 && identity->cluster_id != 0 && identity->node_id != 0);
+    CHECK(identity->storage_id != 0 && identity->node_id != 0);
     uint8_t image[IDENTITY_BYTES] = {0};
     memcpy(image, identity_magic, sizeof(identity_magic));
     put_u32(image + AT_FORMAT, identity->format);
@@ -64,7 +64,7 @@ static enum err identity_parse(struct bytes image, struct identity *ret_identity
                                 .node_id = get_u32(p + AT_NODE),
                                 .format = format,
                                 .boot_count = get_u64(p + AT_BOOT)};
-    if (identity.storage_id == 0 || identity.cluster_id == 0 || identity.node_id == 0) {
+    if (identity.storage_id == 0 || identity.node_id == 0) {
         return err_note_set(note, ERR_CORRUPT, "the file %s has an empty id", IDENTITY_NAME);
     }
     *ret_identity = identity;
@@ -95,9 +95,9 @@ static enum err identity_make(struct disk *disk, const struct identity_want *wan
                             "to join as a new disk",
                             IDENTITY_NAME);
     }
-    if (want->cluster_id == 0 || want->node_id == 0) {
+    if (want->node_id == 0) {
         return err_note_set(note, ERR_NOT_FOUND,
-                            "the data directory is empty: say which cluster and node it is for");
+                            "the data directory is empty: say which node it is for");
     }
     CHECK(want->new_storage_id != 0);
     struct identity identity = {.storage_id = want->new_storage_id,
@@ -155,6 +155,19 @@ enum err identity_start(struct disk *disk, struct identity *identity, struct err
     struct identity next = *identity;
     next.boot_count++;
     next.format = IDENTITY_FORMAT;
+    enum err err = identity_write(disk, &next, note);
+    if (err == ERR_OK) {
+        *identity = next;
+    }
+    return err;
+}
+
+enum err identity_adopt(struct disk *disk, struct identity *identity, uint64_t cluster_id,
+                        struct err_note *note)
+{
+    CHECK(cluster_id != 0 && identity->cluster_id == 0);
+    struct identity next = *identity;
+    next.cluster_id = cluster_id;
     enum err err = identity_write(disk, &next, note);
     if (err == ERR_OK) {
         *identity = next;

@@ -22,15 +22,15 @@ enum {
 
 struct identity {
     uint64_t storage_id; /* random, never 0 */
-    uint64_t cluster_id; /* never 0 */
+    uint64_t cluster_id; /* 0: it belongs to none yet (before the bootstrap) */
     uint32_t node_id;    /* never 0 */
     uint32_t format;
     uint64_t boot_count; /* starts so far; 0 while the directory is being made */
 };
 
 struct identity_want {
-    uint64_t cluster_id; /* 0: whatever the directory says (ERR_NOT_FOUND when it is empty) */
-    uint32_t node_id;    /* 0: likewise */
+    uint64_t cluster_id; /* 0: whatever the directory says */
+    uint32_t node_id;    /* 0: whatever the directory says (ERR_NOT_FOUND when it is empty) */
     /* Candidate for the storage id of an empty directory; not 0. From process_random, or from the
      * simulator's seed. */
     uint64_t new_storage_id;
@@ -40,12 +40,10 @@ struct identity_want {
  * WAL files are there (wal_present()). Afterwards: wal_create when the boot count is 0 and there is
  * no WAL, then identity_start. A crash between these steps is repaired by the next start.
  * ERR_MISMATCH: another cluster's or another node's directory, or a newer format (the note names
- * both
- *   values); nothing was changed.
+ * both values); nothing was changed.
  * ERR_CORRUPT: the file is damaged; or it was started before and the WAL is gone, or the WAL is
- * there and it
- *   is not: a partial directory, which must be wiped as a whole to join as a new disk.
- * ERR_NOT_FOUND: empty directory, and the cluster or node is not said. ERR_DENIED, ERR_NO_SPACE,
+ * there and it is not: a partial directory, which must be wiped as a whole to join as a new disk.
+ * ERR_NOT_FOUND: empty directory, and the node is not said. ERR_DENIED, ERR_NO_SPACE,
  * ERR_IO. */
 ERR_CHECKED enum err identity_open(struct disk *disk, const struct identity_want *want,
                                    bool wal_present, struct identity *ret_identity,
@@ -54,6 +52,10 @@ ERR_CHECKED enum err identity_open(struct disk *disk, const struct identity_want
 /* Counts this start, durably; nothing may be sent to a peer before. Errors of disk_replace. */
 ERR_CHECKED enum err identity_start(struct disk *disk, struct identity *identity,
                                     struct err_note *note);
+
+/* The directory becomes one of this cluster, durably; it belonged to none. Errors of disk_replace. */
+ERR_CHECKED enum err identity_adopt(struct disk *disk, struct identity *identity,
+                                    uint64_t cluster_id, struct err_note *note);
 
 /* Reads only, changes nothing: for tools. ERR_NOT_FOUND, ERR_MISMATCH (newer format), ERR_CORRUPT,
  * ERR_IO. */

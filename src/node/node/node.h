@@ -38,6 +38,7 @@ struct node;
 struct node_edge;
 struct metrics_set;
 struct watch_set;
+struct renewal;
 
 enum {
     NODE_ID_MAX = 255,
@@ -206,8 +207,7 @@ struct node_lease_update {
     void (*done)(struct node_lease_update *update, enum err err);
     /* private: */
     struct list link;
-    uint64_t id;
-    clk_ns deadline;
+    struct renewal *renewal;
 };
 
 /* status: enum registry_status; output is copied (cut at 4 KiB). node_name/check_id name the

@@ -24,4 +24,9 @@ uint64_t node_peer_silence_ms(const struct node *node, raft_node_id peer);
 /* Whether this node leads the meta group and its own term is committed. Any edge; a moment old. */
 bool node_is_leader(const struct node *node);
 
+/* The health checker, for node_lease_renew; NULL: none is running. */
+struct health;
+void node_health_set(struct node *node, struct health *health);
+struct health *node_health(const struct node *node);
+
 #endif
