@@ -2,6 +2,7 @@
 #include "loop/file.h"
 
 #include "loop_test.h"
+#include "mem/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -136,6 +137,38 @@ static void many_operations_at_once_all_complete(void **state)
     loop_free(loop);
 }
 
+enum {
+    FLOOD = 20000
+};
+
+static size_t flood_done;
+
+static void on_flood_done(struct file_op *op, enum err err, size_t bytes)
+{
+    (void)bytes;
+    assert_int_not_equal(err, ERR_OK);
+    assert_int_equal(op->os_errno, EBADF);
+    flood_done++;
+}
+
+/* They fail while they are submitted: more completions than the completion ring holds, at once. */
+static void more_operations_than_the_rings_hold_all_complete(void **state)
+{
+    (void)state;
+    struct loop *loop = test_loop();
+    struct file_op *ops = mem_alloc_array(FLOOD, sizeof(*ops));
+    loop_turn(loop, 0);
+    flood_done = 0;
+    for (size_t i = 0; i < FLOOD; i++) {
+        ops[i] = (struct file_op){.kind = FILE_SYNC, .fd = 1000000, .on_done = on_flood_done};
+        file_start(loop, &ops[i]);
+    }
+    LOOP_UNTIL(loop, flood_done == FLOOD);
+    assert_int_equal(loop_active_count(loop), 0);
+    mem_free(ops);
+    loop_free(loop);
+}
+
 static void failed_sync_is_reported_with_its_cause(void **state)
 {
     (void)state;
@@ -191,6 +224,7 @@ int main(void)
         cmocka_unit_test(written_bytes_are_read_back_at_their_offset),
         cmocka_unit_test(durable_write_and_sync_succeed_on_a_file),
         cmocka_unit_test(many_operations_at_once_all_complete),
+        cmocka_unit_test(more_operations_than_the_rings_hold_all_complete),
         cmocka_unit_test(failed_sync_is_reported_with_its_cause),
         cmocka_unit_test(full_disk_is_no_space),
         cmocka_unit_test(write_to_a_read_only_descriptor_fails),

@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -141,6 +142,26 @@ static void socket_errors_have_codes_of_their_own(void **state)
     assert_int_equal(net_err_from_errno(EIO), ERR_IO);
 }
 
+static void keep_alive_is_bounded_in_time(void **state)
+{
+    (void)state;
+    struct net_addr addr = addr_of("127.0.0.1:0");
+    int fd = -1;
+    assert_int_equal(net_socket(&addr, &fd), ERR_OK);
+    net_set_keepalive(fd, 10);
+    int value = 0;
+    socklen_t len = sizeof(value);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, &len), 0);
+    assert_int_equal(value, 1);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &value, &len), 0);
+    assert_int_equal(value, 10);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &len), 0);
+    assert_int_equal(value, 20000);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &len), 0);
+    assert_int_equal(value, 1);
+    assert_int_equal(close(fd), 0);
+}
+
 static void names_are_looked_up(void **state)
 {
     (void)state;
@@ -165,6 +186,7 @@ int main(void)
         cmocka_unit_test(listen_errors_name_address_and_cause),
         cmocka_unit_test(udp_socket_is_bound),
         cmocka_unit_test(socket_errors_have_codes_of_their_own),
+        cmocka_unit_test(keep_alive_is_bounded_in_time),
         cmocka_unit_test(names_are_looked_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
