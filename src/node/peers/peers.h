@@ -1,23 +1,45 @@
 /* Peers: the TCP connections between nodes, on the core thread.
  *
- * Place: node. Two connections per pair of nodes and direction of dialling is fixed: the node with
- * the lower id dials, so each pair has exactly one LOG connection (Raft, proposals, leases) and one
- * BULK connection (snapshots), and a snapshot never delays a heartbeat. Each begins with a hello
- * from both sides; a peer of another cluster, another protocol version or with this node's own id
- * is refused with a reason before anything else is read.
+ * Place: node. Two connections per pair of nodes, and the direction of dialling is fixed: the node
+ * with the lower id dials, so each pair has exactly one LOG connection (Raft, proposals, leases)
+ * and one BULK connection (snapshots), and a snapshot never delays a heartbeat. Each begins with a
+ * hello from both sides; a peer of another cluster, another protocol version or with this node's
+ * own id is refused with a reason before anything else is read.
  *
- * Frame on the wire: length u32 | kind u8 | crc32c u32 of the body | body        (little-endian)
+ * Frame on the wire (integers little-endian):
+ *
+ *   offset size
+ *        0    4 length of the body
+ *        4    1 kind
+ *        5    4 crc32c of the five bytes before and of the body
+ *        9      body
+ *
+ * Body of a hello:
+ *
+ *        0    4 magic "FLTP"
+ *        4    2 protocol version, 1
+ *        6    1 channel
+ *        7    1 flags: 1 = the node's log is empty
+ *        8    4 id of the node that is addressed
+ *       12    4 id of the node that speaks
+ *       16    8 cluster id, 0: none yet
+ *       24    8 storage id
+ *       32    8 boot count
+ *       40    8 durable WAL sequence
+ *       48      later versions may append; ignored
  *
  * Invariants:
  *   1. A peer is up from its LOG hello's acceptance (env->up) until env->down; frames come only
- *   between.
+ *      between. BULK exists only while the peer is up.
  *   2. Memory is bounded: what waits to be sent to a peer is at most queue_bytes_max per channel,
- *   then
- *      peers_send says false; a frame is at most frame_bytes_max.
+ *      then peers_send says false; a frame is at most frame_bytes_max, before a hello is accepted
+ *      at most PEERS_HELLO_BYTES_MAX.
  *   3. A connection that broke, was refused or never answered is dialled again after 20 ms,
- *   doubling to
- *      500 ms, with jitter; a reset by the peer's machine is told at once (env->down), because it
- *      ends Raft's stickiness to a dead leader. */
+ *      doubling to 500 ms, with jitter; a reset by the peer's machine is told at once (env->down),
+ *      because it ends Raft's stickiness to a dead leader.
+ *   4. Nothing of a frame but its length is acted on before its checksum was compared.
+ *   5. A connection over which nothing came for 5 s is closed; each side sends something every
+ *      second. */
 #ifndef PEERS_PEERS_H
 #define PEERS_PEERS_H
 
@@ -27,6 +49,10 @@
 
 struct loop;
 struct peers;
+
+enum {
+    PEERS_HELLO_BYTES_MAX = 512
+};
 
 enum peers_channel {
     PEERS_LOG,
@@ -40,6 +66,7 @@ enum peers_frame_kind {
     PEERS_FRAME_ENGINE = 3,   /* LOG: for engine_receive */
     PEERS_FRAME_LEASE = 4,    /* LOG: lease renewals between nodes (node/health) */
     PEERS_FRAME_SNAPSHOT = 5, /* BULK: node/transfer */
+    PEERS_FRAME_ALIVE = 6,    /* consumed by this module; no body */
 };
 
 struct peers_env {
@@ -64,26 +91,29 @@ struct peers_cfg {
 
     struct {
         raft_node_id id;
-        struct net_addr addr;
+        struct net_addr addr; /* may be empty for a lower id: that one dials */
     } peers[RAFT_PEERS_MAX];
 
     uint64_t queue_bytes_max; /* per peer and channel; 0: 64 MiB */
-    uint32_t frame_bytes_max; /* 0: 18 MiB */
+    uint32_t frame_bytes_max; /* 0: 18 MiB; at most half of queue_bytes_max */
 };
 
 /* Binds the listening port and starts dialling on the loop (before its first turn, or on its
- * thread). cfg and env are copied. ERR_IN_USE, ERR_DENIED, ERR_BAD_INPUT with a note naming the
- * address. */
+ * thread). cfg and env are copied. Turn hooks that send must be added to the loop before.
+ * ERR_IN_USE, ERR_DENIED, ERR_BAD_INPUT with a note naming the address. */
 ERR_CHECKED enum err peers_new(struct loop *loop, const struct peers_cfg *cfg,
                                const struct peers_env *env, struct peers **ret_peers,
                                struct err_note *note);
-/* Closes everything; on_closed comes last, then peers_free. No env call after peers_close but
- * down. */
+/* Closes everything; on_closed comes last, then peers_free. No env call after peers_close but down,
+ * which comes inside it. Once only. */
 void peers_close(struct peers *peers, void (*on_closed)(void *self), void *self);
+/* After on_closed. Accepts NULL. */
 void peers_free(struct peers *peers);
+/* Where this node listens, port filled in. */
+struct net_addr peers_listen_addr(const struct peers *peers);
 
 /* Queues a frame made of one body; copied. False: not up, or its queue is full. All frames of one
- * loop turn leave in one write. */
+ * loop turn leave in one write. The body is at most frame_bytes_max. */
 bool peers_send(struct peers *peers, raft_node_id to, enum peers_channel channel, uint8_t kind,
                 struct bytes body);
 /* Closes the connections to a peer (it will be dialled again). */
