@@ -23,12 +23,12 @@ struct http_client;
 struct http_client_conn;
 
 struct http_client_limits {
-    uint32_t connections_max; /* in all; a fetch beyond it fails with ERR_FULL */
-    uint32_t kept_max;        /* idle connections in all */
-    clk_ns kept_timeout;      /* how long an idle one is kept */
+    uint32_t fetches_max; /* at once; one more fails with ERR_FULL */
+    uint32_t kept_max;    /* idle connections in all */
+    clk_ns kept_timeout;  /* how long an idle one is kept */
 };
 
-/* 1024 connections, 256 kept, 60 s. */
+/* 1024 fetches, 256 kept, 60 s. */
 extern const struct http_client_limits HTTP_CLIENT_LIMITS_DEFAULT;
 
 enum {
@@ -42,10 +42,9 @@ struct http_client {
     struct list conns;                        /* struct http_client_conn, all */
     struct list kept;                         /* of them the idle ones, longest idle first */
     struct list kept_by[HTTP_CLIENT_BUCKETS]; /* the same by address, latest used first */
-    struct list warm;                         /* buffers for reuse */
-    size_t warm_count;
     size_t conn_count;
     size_t kept_count;
+    size_t fetch_count;      /* started, not done */
     struct loop_timer timer; /* of the longest idle one */
     struct loop_call ended;
     bool closing;

@@ -253,30 +253,11 @@ static size_t conn_read_head(struct http_conn *conn, struct bytes data)
         conn->since = loop_now(conn->server->loop);
     }
     struct http_exchange *exchange = conn->current;
-    struct buf *held = &exchange->head_bytes;
-    /* Mostly the whole head is in data, and is parsed there first. */
-    bool in_place = held->len == 0;
-    size_t before = held->len;
-    if (!in_place && buf_append(held, data) != ERR_OK) {
-        http_conn_close(conn);
-        return data.len;
-    }
-    enum err err = in_place ? http1_head_parse(&exchange->head, data.data, data.len)
-                            : http1_head_parse(&exchange->head, held->data, held->len);
+    size_t used = data.len;
+    enum err err = http_head_feed(&exchange->head, &exchange->head_bytes, data, &used);
     if (err == ERR_BAD_INPUT) {
         refuse_by_reason(exchange, (enum http1_reason)exchange->head.reason);
-        return data.len;
-    }
-    size_t used = err == ERR_OK ? exchange->head.head_len - before : data.len;
-    if (in_place) {
-        err = buf_append(held, (struct bytes){data.data, used}) == ERR_OK ? err : ERR_FULL;
-    }
-    if (err == ERR_FULL) {
-        http_conn_close(conn);
-        return data.len;
-    }
-    if (err == ERR_OK) {
-        held->len = exchange->head.head_len;
+    } else if (err == ERR_OK) {
         conn_head_done(conn, used < data.len);
     }
     return used;

@@ -5,9 +5,8 @@ static struct http_exchange *exchange_new(struct http_server *server)
 {
     struct http_exchange *exchange = mem_alloc(sizeof(*exchange));
     const struct http_limits *limits = &server->limits;
-    /* Received bytes are appended before they are parsed, and a head and chunks end
-     * somewhere inside them: the parser's limits decide, these only have to be larger. */
-    buf_init(&exchange->head_bytes, HTTP_AHEAD_MAX);
+    /* The parser's limits decide, these only have to be larger. */
+    buf_init(&exchange->head_bytes, HTTP_READ_MAX);
     buf_init(&exchange->content, (size_t)limits->http1.body_max_bytes + 1);
     buf_init(&exchange->out_head, limits->answer_max_bytes + HTTP1_HEAD_MAX);
     buf_init(&exchange->out, limits->answer_max_bytes + HTTP1_HEAD_MAX);

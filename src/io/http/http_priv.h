@@ -20,7 +20,8 @@
 #include "http1/http1_body.h"
 
 enum {
-    HTTP_AHEAD_STOP = 16 * 1024,       /* bytes sent ahead of an answer, then receiving stops */
+    HTTP_AHEAD_STOP = 16 * 1024, /* bytes sent ahead of an answer, then receiving stops */
+    HTTP_READ_MAX = HTTP1_HEAD_MAX + 16 * 1024 * 1024, /* a head and a receive chunk */
     HTTP_AHEAD_MAX = 32 * 1024 * 1024, /* never reached: receiving stops long before */
     HTTP_SENDING_MAX = 16,             /* answers of one connection on their way */
     HTTP_UNSENT_MAX = 256 * 1024,
@@ -94,6 +95,14 @@ static inline struct http_exchange *http_exchange_of(struct http_request *reques
 {
     return CONTAINER_OF(request, struct http_exchange, request);
 }
+
+/* --- http_head.c --- */
+
+/* Reads a head from the next bytes of its connection: held collects the bytes of the head, and
+ * nothing else. ERR_OK: complete, of data *ret_used bytes belong to it. ERR_INCOMPLETE: all do.
+ * ERR_BAD_INPUT: refused, see head->reason. */
+ERR_CHECKED enum err http_head_feed(struct http1_head *head, struct buf *held, struct bytes data,
+                                    size_t *ret_used);
 
 /* --- http_exchange.c --- */
 

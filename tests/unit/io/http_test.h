@@ -18,7 +18,7 @@
 
 enum {
     HELD_MAX = 64,
-    REPLY_MAX = 4 * 1024 * 1024,
+    REPLY_MAX = 16 * 1024 * 1024,
 };
 
 struct http_fixture {
