@@ -44,8 +44,8 @@ bool mem_disk_drain(struct mem_disk *disk, size_t steps_max);
 /* ---- crashes --------------------------------------------------------------------------------- */
 
 enum mem_disk_crash_kind {
-    MEM_DISK_KILLED, /* the process dies, the system does not: what was written is there, unsynced */
-    MEM_DISK_LOST,   /* power fails: nothing unsynced survives */
+    MEM_DISK_KILLED,    /* the process dies, the system does not: writes are there, unsynced */
+    MEM_DISK_LOST,      /* power fails: nothing unsynced survives */
     MEM_DISK_TORN_512,  /* power fails: each unsynced sector of 512 bytes survives or not */
     MEM_DISK_TORN_4096, /* the same with 4 KiB sectors */
     MEM_DISK_CRASH_KINDS

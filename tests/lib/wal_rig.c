@@ -491,3 +491,14 @@ size_t rig_check_crash(struct wal_rig *rig, struct mem_disk *disk)
     wal_free(wal);
     return ops;
 }
+
+void rig_rewind(struct wal_rig *rig, size_t ops)
+{
+    memset(rig->groups, 0, (RIG_GROUPS + 1) * sizeof(*rig->groups));
+    for (size_t i = 0; i < ops; i++) {
+        model_apply(&rig->groups[rig->ops[i].group], &rig->ops[i]);
+        rig->ops[i].wal_seq = 0;
+    }
+    rig->op_count = ops;
+    rig->acked = ops;
+}

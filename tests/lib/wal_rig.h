@@ -104,6 +104,9 @@ bool rig_matches(struct wal_rig *rig, struct wal *wal, size_t ops, struct err_no
 /* The log on `disk` (a crashed clone) opens cleanly and is some prefix that has everything
  * acknowledged. Fails the test otherwise. How many operations it has. */
 size_t rig_check_crash(struct wal_rig *rig, struct mem_disk *disk);
+/* The model becomes what its first `ops` operations make; they count as durable. For going on after
+ * a crash. */
+void rig_rewind(struct wal_rig *rig, size_t ops);
 /* Fills the payload that an operation stands for. */
 void rig_payload(raft_group_id group, raft_index index, const struct rig_entry *entry,
                  uint8_t *dest);
