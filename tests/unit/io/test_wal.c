@@ -3,6 +3,7 @@
  *
  * Crash points are tried exhaustively in test_wal_crash.c. */
 #include "test.h"
+#include "wal/wal_format.h"
 #include "wal_rig.h"
 
 #include "mem/mem.h"
@@ -154,6 +155,37 @@ static void a_group_that_is_not_released_pins_the_oldest_segment(void **state)
     rig_free(rig);
 }
 
+static void the_state_of_groups_outlives_their_entries(void **state)
+{
+    (void)state;
+    struct wal_rig *rig = rig_new(43, SEGMENT);
+    rig->config.spare_segments = 0;
+    reopen(rig);
+    rig_entries(rig, 1, 4, 30, 1);
+    rig_settle(rig);
+    rig_compact(rig, 1, 4);
+    rig_settle(rig);
+    /* Nobody needs an entry now; but until the next segment's header is durable, this segment is all there is. */
+    for (raft_term term = 2; wal_stats(rig->wal).rotation_waits == 0 && term < 2000; term++) {
+        rig_hard_state(rig, 1, term, 1);
+        if (term % 50 == 0) {
+            wal_release(rig->wal, 1, 4 + term);
+            struct mem_disk *disk = mem_disk_clone(rig->disk, term);
+            mem_disk_crash(disk, MEM_DISK_TORN_512);
+            (void)rig_check_crash(rig, disk);
+            mem_disk_free(disk);
+        }
+        if (term % 300 == 0) {
+            wal_flush(rig->wal);
+            (void)mem_disk_step(rig->disk);
+        }
+    }
+    rig_settle(rig);
+    reopen(rig);
+    assert_all_back(rig);
+    rig_free(rig);
+}
+
 static void truncation_in_one_group_leaves_the_others_alone(void **state)
 {
     (void)state;
@@ -263,6 +295,63 @@ static void damage_above_the_last_watermark_is_a_torn_write(void **state)
     assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_CLEAN);
     assert_int_equal(last, 6);
     assert_true(wal_recovery(rig->wal)->torn);
+    assert_int_equal(wal_recovery(rig->wal)->damage_count, 0);
+    rig_free(rig);
+}
+
+static void a_cut_write_never_comes_back(void **state)
+{
+    (void)state;
+    struct wal_rig *rig = rig_new(41, SEGMENT);
+    rig_entries(rig, 1, 1, 64, 1);
+    rig_seal(rig);
+    rig_entries(rig, 1, 3, 64, 1);
+    rig_settle(rig);
+    rig_close(rig);
+    static const uint8_t zeros[64];
+    assert_true(mem_disk_overwrite(rig->disk, "wal-00000001", entry_offset(rig, 1, 2),
+                                   bytes_of(zeros, sizeof(zeros))));
+    rig_open(rig);
+    raft_index last = 0;
+    assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_CLEAN);
+    assert_int_equal(last, 1);
+    /* A record of the same size takes the place of the lost one: the two behind it are still not
+     * ours. */
+    rig_rewind(rig, 1);
+    rig_entries(rig, 1, 1, 64, 2);
+    rig_settle(rig);
+    reopen(rig);
+    assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_CLEAN);
+    assert_int_equal(last, 2);
+    assert_all_back(rig);
+    rig_free(rig);
+}
+
+static void a_record_inside_a_payload_is_no_record(void **state)
+{
+    (void)state;
+    struct wal_rig *rig = rig_new(42, SEGMENT);
+    rig_entries(rig, 1, 1, 64, 1);
+    rig_seal(rig);
+    /* A client's value that looks like a later write of this log, in a write that is then torn. */
+    uint8_t forged[WAL_HEADER_BYTES];
+    struct wal_record record = {.kind = WAL_SEAL, .sequence = 500};
+    wal_record_put(forged, 0, &record, (struct bytes){NULL, 0});
+    struct wal_entry entry = {.index = 2,
+                              .term = 1,
+                              .kind = RAFT_ENTRY_COMMAND,
+                              .payload = bytes_of(forged, sizeof(forged))};
+    struct wal_write write = {.wal_seq = 2, .group = 1, .entries = &entry, .entry_count = 1};
+    assert_int_equal(wal_append(rig->wal, rig->now, &write), ERR_OK);
+    rig_settle(rig);
+    rig_close(rig);
+    static const uint8_t zeros[WAL_HEADER_BYTES];
+    assert_true(mem_disk_overwrite(rig->disk, "wal-00000001", entry_offset(rig, 1, 2),
+                                   bytes_of(zeros, sizeof(zeros))));
+    rig_open(rig);
+    raft_index last = 0;
+    assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_CLEAN);
+    assert_int_equal(last, 1);
     assert_int_equal(wal_recovery(rig->wal)->damage_count, 0);
     rig_free(rig);
 }
@@ -717,10 +806,13 @@ int main(void)
         cmocka_unit_test(an_idle_log_seals_after_ten_milliseconds),
         cmocka_unit_test(segments_rotate_and_released_ones_are_recycled),
         cmocka_unit_test(a_group_that_is_not_released_pins_the_oldest_segment),
+        cmocka_unit_test(the_state_of_groups_outlives_their_entries),
         cmocka_unit_test(truncation_in_one_group_leaves_the_others_alone),
         cmocka_unit_test(a_damaged_payload_concerns_its_group_only),
         cmocka_unit_test(a_damaged_header_makes_every_group_suspect),
         cmocka_unit_test(damage_above_the_last_watermark_is_a_torn_write),
+        cmocka_unit_test(a_cut_write_never_comes_back),
+        cmocka_unit_test(a_record_inside_a_payload_is_no_record),
         cmocka_unit_test(the_same_damage_below_a_seal_is_damage),
         cmocka_unit_test(damage_below_a_snapshot_does_no_harm),
         cmocka_unit_test(damage_stays_known_over_restarts_until_it_is_repaired),
