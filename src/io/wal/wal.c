@@ -110,7 +110,8 @@ static uint8_t *batch_take(struct wal_batch *batch, size_t size)
 }
 
 /* Puts a record behind the tail of the current segment, where it must fit; its offset there. */
-static uint32_t record_place(struct wal *wal, struct wal_record *record, struct bytes payload)
+static uint32_t record_place(struct wal *wal, struct wal_group *group, struct wal_record *record,
+                             struct bytes payload)
 {
     size_t size = wal_record_size(payload.len);
     CHECK(size <= wal->tail_size - wal->tail_offset);
@@ -122,6 +123,12 @@ static uint32_t record_place(struct wal *wal, struct wal_record *record, struct 
     uint32_t offset = wal->tail_offset;
     record->sequence = wal->next_sequence++;
     record->behind = batch->records++;
+    if (group != NULL) {
+        uint64_t back = group->last_sequence == 0 ? 0 : record->sequence - group->last_sequence;
+        record->group = group->id;
+        record->back = back < UINT32_MAX ? (uint32_t)back : UINT32_MAX;
+        group->last_sequence = record->sequence;
+    }
     wal_record_put(batch_take(batch, size), wal->tail_salt, record, payload);
     batch->last_sequence = record->sequence;
     wal->tail_offset += (uint32_t)size;
@@ -154,15 +161,17 @@ static void rotate(struct wal *wal)
     wal->tail_salt = wal_salt(wal->config.storage_id, wal->tail_segment);
     struct wal_record record = {
         .kind = WAL_SEGMENT, .index = wal->tail_segment, .detail = WAL_FORMAT_VERSION};
-    record_place(wal, &record, buf_bytes(scratch));
+    record_place(wal, NULL, &record, buf_bytes(scratch));
 }
 
-static uint32_t record_put(struct wal *wal, struct wal_record *record, struct bytes payload)
+/* Group NULL: the record is nobody's. */
+static uint32_t record_put(struct wal *wal, struct wal_group *group, struct wal_record *record,
+                           struct bytes payload)
 {
     if (wal_record_size(payload.len) > wal->tail_size - wal->tail_offset) {
         rotate(wal);
     }
-    return record_place(wal, record, payload);
+    return record_place(wal, group, record, payload);
 }
 
 /* ---- effects --------------------------------------------------------------------------------- */
@@ -171,18 +180,17 @@ static void put_hard_state(struct wal *wal, struct wal_group *group,
                            const struct raft_hard_state *hard)
 {
     struct wal_record record = {.kind = WAL_HARD_STATE,
-                                .group = group->id,
                                 .index = hard->vote,
                                 .term = hard->term,
                                 .detail = hard->repairing ? 1 : 0};
-    record_put(wal, &record, (struct bytes){NULL, 0});
+    record_put(wal, group, &record, (struct bytes){NULL, 0});
     group->hard = *hard;
 }
 
 static void put_truncate(struct wal *wal, struct wal_group *group, raft_index from)
 {
-    struct wal_record record = {.kind = WAL_TRUNCATE, .group = group->id, .index = from};
-    record_put(wal, &record, (struct bytes){NULL, 0});
+    struct wal_record record = {.kind = WAL_TRUNCATE, .index = from};
+    record_put(wal, group, &record, (struct bytes){NULL, 0});
     wal_group_truncate(wal, group, from, record.sequence);
 }
 
@@ -191,12 +199,11 @@ static void put_entry(struct wal *wal, struct wal_group *group, const struct wal
     CHECK(entry->index == group->log.last + 1);
     CHECK(entry->term > 0);
     struct wal_record record = {.kind = WAL_ENTRY,
-                                .group = group->id,
                                 .index = entry->index,
                                 .term = entry->term,
                                 .time_ms = entry->time_ms,
                                 .detail = (uint8_t)entry->kind};
-    uint32_t offset = record_put(wal, &record, entry->payload);
+    uint32_t offset = record_put(wal, group, &record, entry->payload);
     wal_log_append(&group->log, entry->term, wal->tail_segment, offset);
 }
 
@@ -207,12 +214,9 @@ static void put_snapshot(struct wal *wal, struct wal_group *group,
     buf_init(&payload, WAL_SNAPSHOT_FIXED_BYTES + RAFT_CONFIG_BYTES_MAX);
     enum err err = wal_snapshot_encode(meta, &payload);
     CHECK(err == ERR_OK);
-    struct wal_record record = {.kind = WAL_SNAPSHOT,
-                                .group = group->id,
-                                .index = meta->index,
-                                .term = meta->term,
-                                .detail = replaced ? 1 : 0};
-    record_put(wal, &record, buf_bytes(&payload));
+    struct wal_record record = {
+        .kind = WAL_SNAPSHOT, .index = meta->index, .term = meta->term, .detail = replaced ? 1 : 0};
+    record_put(wal, group, &record, buf_bytes(&payload));
     buf_done(&payload);
     wal_group_snapshot(wal, group, meta, replaced, record.sequence);
 }
@@ -297,7 +301,7 @@ enum err wal_compact(struct wal *wal, clk_ns now, raft_group_id id,
 static void put_seal(struct wal *wal)
 {
     struct wal_record record = {.kind = WAL_SEAL};
-    record_put(wal, &record, (struct bytes){NULL, 0});
+    record_put(wal, NULL, &record, (struct bytes){NULL, 0});
     wal->unsealed = false;
     wal->seal_due = false;
     wal->stats.seals++;

@@ -26,10 +26,11 @@ enum {
     AT_KIND = 56,
     AT_DETAIL = 57,
     AT_VERSION = 58,
-    AT_ZERO = 59
+    AT_ZERO = 59,
+    AT_BACK = 60
 };
 
-_Static_assert(AT_ZERO + 5 == WAL_HEADER_BYTES, "the header's fields fill it");
+_Static_assert(AT_BACK + 4 == WAL_HEADER_BYTES, "the header's fields fill it");
 _Static_assert((int)WAL_HEADER_BYTES == (int)WAL_RECORD_HEADER_BYTES,
                "the public header says the same");
 _Static_assert(WAL_HEADER_BYTES % WAL_ALIGN == 0, "payloads are aligned");
@@ -70,7 +71,8 @@ void wal_record_put(uint8_t *dest, uint32_t salt, const struct wal_record *recor
     dest[AT_KIND] = (uint8_t)record->kind;
     dest[AT_DETAIL] = record->detail;
     dest[AT_VERSION] = RECORD_VERSION;
-    memset(dest + AT_ZERO, 0, WAL_HEADER_BYTES - AT_ZERO);
+    dest[AT_ZERO] = 0;
+    put_u32(dest + AT_BACK, record->back);
     put_u32(dest, crc32c(seed, dest + AT_PAYLOAD_CRC, WAL_HEADER_BYTES - AT_PAYLOAD_CRC));
 }
 
@@ -100,10 +102,12 @@ bool wal_record_get(const uint8_t *at, size_t left, uint32_t salt, struct wal_re
                                 .group = get_u32(at + AT_GROUP),
                                 .length = get_u32(at + AT_LENGTH),
                                 .behind = get_u32(at + AT_BEHIND),
+                                .back = get_u32(at + AT_BACK),
                                 .payload_crc = get_u32(at + AT_PAYLOAD_CRC),
                                 .kind = (enum wal_kind)kind,
                                 .detail = at[AT_DETAIL]};
-    if (record.sequence == 0 || record.behind >= record.sequence || too_high(record.sequence) ||
+    if (record.sequence == 0 || record.behind >= record.sequence ||
+        (record.back > 0 && record.back >= record.sequence) || too_high(record.sequence) ||
         too_high(record.index) || too_high(record.term) || wal_record_size(record.length) > left) {
         return false;
     }
@@ -171,6 +175,7 @@ enum err wal_group_encode(const struct wal_group_state *state, struct buf *to)
     write_u64(&w, state->hard.term);
     write_u32(&w, state->hard.vote);
     write_u32(&w, 0); /* The configuration's length, put below. */
+    write_u64(&w, state->last_sequence);
     write_u64(&w, state->last);
     write_u64(&w, state->last_term);
     write_u64(&w, state->snapshot.index);
@@ -196,6 +201,7 @@ enum err wal_group_decode(struct reader *from, struct wal_group_state *ret_state
     state.hard.term = read_u64(from);
     state.hard.vote = read_u32(from);
     uint32_t config_length = read_u32(from);
+    state.last_sequence = read_u64(from);
     state.last = read_u64(from);
     state.last_term = read_u64(from);
     state.snapshot.index = read_u64(from);

@@ -8,7 +8,9 @@
  *   12  4  payload length                                   56  1  kind
  *   16  8  sequence                                         57  1  detail: by kind
  *   24  8  index: by kind                                   58  1  version of the record, 1
- *   32  8  term: by kind                                    59  5  zero
+ *   32  8  term: by kind                                    59  1  zero
+ *                                                            60  4  back: to the group's last
+ *                                                            record
  *
  *   kind          index             term            detail               payload
  *   SEGMENT       segment number    0               format (1)           state of all groups
@@ -36,7 +38,7 @@ enum {
     WAL_ALIGN = 8,
     WAL_FORMAT_VERSION = 1,
     WAL_SEGMENT_FIXED_BYTES = 40, /* payload of SEGMENT before the groups */
-    WAL_GROUP_FIXED_BYTES = 64,   /* of one group in it, before its configuration */
+    WAL_GROUP_FIXED_BYTES = 72,   /* of one group in it, before its configuration */
     WAL_SNAPSHOT_FIXED_BYTES = 8,
 };
 
@@ -59,6 +61,7 @@ struct wal_record {
     uint32_t group;
     uint32_t length; /* payload bytes */
     uint32_t behind;
+    uint32_t back; /* the group's record before it has sequence - back; 0: it is the first */
     uint32_t payload_crc;
     enum wal_kind kind;
     uint8_t detail;
@@ -93,6 +96,7 @@ bool wal_payload_ok(const uint8_t *at, uint32_t salt, const struct wal_record *r
 struct wal_group_state {
     raft_group_id group;
     struct raft_hard_state hard;
+    uint64_t last_sequence; /* of its records; 0: none */
     raft_index last;
     raft_term last_term;
     struct raft_snapshot_meta snapshot;

@@ -64,6 +64,7 @@ struct wal_group_state wal_group_state(const struct wal_group *group)
 {
     return (struct wal_group_state){.group = group->id,
                                     .hard = group->hard,
+                                    .last_sequence = group->last_sequence,
                                     .last = group->log.last,
                                     .last_term = wal_log_term(&group->log, group->log.last),
                                     .snapshot = group->snapshot};
@@ -209,7 +210,7 @@ static void settle_log(struct wal_group *group)
 {
     struct wal_log *log = &group->log;
     raft_index covered = group->snapshot.index;
-    bool damaged = group->hard_suspect || group->log_suspect;
+    bool damaged = group->suspect || group->hard_lost || group->log_lost;
     if (log->last < covered) {
         wal_log_reset(log, covered, group->snapshot.term);
     }

@@ -27,15 +27,18 @@ struct wal_group {
     uint64_t snapshot_sequence;         /* its record, until that is durable; then 0 */
     raft_index snapshot_durable;        /* of the newest mark that is durable */
     raft_index released;
+    uint64_t last_sequence; /* of its records */
     /* Entries that were truncated or replaced lie from this segment on: it is needed until the
      * record that removed them is durable. */
     uint32_t hold_segment;
     uint64_t hold_sequence; /* 0: no hold */
     struct wal_log log;
 
-    /* Recovery. Suspect: records were lost that may have been this group's. */
-    bool hard_suspect;
-    bool log_suspect;
+    /* Recovery. Suspect: records were lost that may have been this group's; its next record, or the
+     * next segment header, tells. Lost: they were its own, and the state or log is in doubt. */
+    bool suspect;
+    bool hard_lost;
+    bool log_lost;
     enum raft_boot_verdict verdict;
     struct raft_boot_config *configs; /* of the whole log; freed by wal_boot_done */
     size_t config_count;

@@ -8,10 +8,11 @@
  *   just the end) otherwise                               -> lost: damage
  *
  * Damage of a record whose header is whole concerns its group only: a lost entry is a hole in its
- * log. When the header is gone too, every group becomes suspect. The next segment header clears
- * those whose log it confirms: by the Log Matching Property (Raft paper, section 5.3) a log whose
- * last entry has the same index and term is the same log. A hole that a snapshot covers does no
- * harm (wal_groups_settle). */
+ * log. When the header is gone too, every group becomes suspect, until its next record, or the next
+ * segment header, says whether the group's record before is one that was seen. Those who lost
+ * something are cleared when a later segment header confirms their log: by the Log Matching
+ * Property (Raft paper, section 5.3) a log whose last entry has the same index and term is the same
+ * log. A hole that a snapshot covers does no harm (wal_groups_settle). */
 #include "check/check.h"
 #include "mem/mem.h"
 #include "wal/wal_priv.h"
@@ -143,8 +144,7 @@ static void suspect_all(struct wal *wal)
 {
     wal->unknown_loss = true;
     for (size_t i = 0; i < wal->group_count; i++) {
-        wal->groups[i]->hard_suspect = true;
-        wal->groups[i]->log_suspect = true;
+        wal->groups[i]->suspect = true;
     }
 }
 
@@ -163,40 +163,44 @@ static void lose_until(struct wal_scan *scan, uint64_t sequence, size_t offset, 
     scan->expected = sequence;
 }
 
-static struct wal_group *group_for(struct wal_scan *scan, raft_group_id id)
+/* The record of the group before this place had that sequence: was it seen? */
+static void suspicion_end(struct wal_group *group, uint64_t before)
+{
+    if (group->suspect && before != group->last_sequence) {
+        group->hard_lost = true;
+        group->log_lost = true;
+    }
+    group->suspect = false;
+}
+
+/* The group of a whole header, which counts as seen from now on. NULL: too many. */
+static struct wal_group *group_for(struct wal_scan *scan, const struct wal_record *record)
 {
     struct wal *wal = scan->wal;
-    bool known = wal_group_find(wal, id) != NULL;
-    struct wal_group *group = wal_group_get(wal, id);
-    if (group != NULL && !known && wal->unknown_loss) {
-        group->hard_suspect = true;
-        group->log_suspect = true;
+    bool known = wal_group_find(wal, record->group) != NULL;
+    struct wal_group *group = wal_group_get(wal, record->group);
+    if (group != NULL) {
+        group->suspect = group->suspect || (!known && wal->unknown_loss);
+        suspicion_end(group, record->back == 0 ? 0 : record->sequence - record->back);
+        group->last_sequence = record->sequence;
     }
     return group;
 }
 
-/* The header is whole, the payload is not. */
-static enum err apply_lost(struct wal_scan *scan, const struct wal_record *record, size_t offset)
+/* The record's content is lost; that there was one is known. */
+static void content_lost(struct wal_scan *scan, struct wal_group *group,
+                         const struct wal_record *record, size_t offset)
 {
     bool is_entry = record->kind == WAL_ENTRY && record->index > 0;
-    damage_note(scan, record->group, offset, is_entry ? record->index : 0);
-    if (record->group == 0) {
-        suspect_all(scan->wal);
-        return ERR_OK;
-    }
-    struct wal_group *group = group_for(scan, record->group);
-    if (group == NULL) {
-        return ERR_FULL;
-    }
     struct wal_log *log = &group->log;
-    if (!is_entry || group->log_suspect || record->index < log->first) {
-        group->hard_suspect = group->hard_suspect || !is_entry;
-        group->log_suspect = true;
-        return ERR_OK;
+    damage_note(scan, group->id, offset, is_entry ? record->index : 0);
+    if (!is_entry || group->log_lost || record->index < log->first) {
+        group->hard_lost = group->hard_lost || !is_entry;
+        group->log_lost = true;
+        return;
     }
     wal_log_truncate(log, record->index);
     wal_log_hole(log, record->index);
-    return ERR_OK;
 }
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -206,7 +210,7 @@ static enum err apply_lost(struct wal_scan *scan, const struct wal_record *recor
 static void mend_seam(struct wal_group *group, raft_index index)
 {
     struct wal_log *log = &group->log;
-    group->log_suspect = false;
+    group->log_lost = false;
     if (index - 1 <= log->first) {
         wal_log_reset(log, index - 1, 0);
         return;
@@ -234,8 +238,8 @@ static void configs_truncate(struct wal_group *group, raft_index from)
     }
 }
 
-static enum err apply_entry(struct wal_scan *scan, struct wal_group *group,
-                            const struct wal_record *record, size_t offset)
+static void apply_entry(struct wal_scan *scan, struct wal_group *group,
+                        const struct wal_record *record, size_t offset)
 {
     struct wal_log *log = &group->log;
     struct raft_config config;
@@ -243,9 +247,10 @@ static enum err apply_entry(struct wal_scan *scan, struct wal_group *group,
     struct bytes payload = bytes_of(scan->image + offset + WAL_HEADER_BYTES, record->length);
     if (record->index == 0 || record->term == 0 ||
         (is_config && raft_config_decode(payload, &config) != ERR_OK)) {
-        return apply_lost(scan, record, offset);
+        content_lost(scan, group, record, offset);
+        return;
     }
-    if (group->log_suspect) {
+    if (group->log_lost) {
         mend_seam(group, record->index);
     }
     if (record->index > log->last + 1) {
@@ -257,27 +262,60 @@ static enum err apply_entry(struct wal_scan *scan, struct wal_group *group,
     if (is_config) {
         config_found(group, record->index, &config);
     }
-    return ERR_OK;
 }
 
-static enum err apply_snapshot(struct wal_scan *scan, struct wal_group *group,
-                               const struct wal_record *record, size_t offset)
+static void apply_snapshot(struct wal_scan *scan, struct wal_group *group,
+                           const struct wal_record *record, size_t offset)
 {
     struct raft_snapshot_meta meta;
     struct bytes payload = bytes_of(scan->image + offset + WAL_HEADER_BYTES, record->length);
     if (wal_snapshot_decode(payload, record, &meta) != ERR_OK) {
-        return apply_lost(scan, record, offset);
+        content_lost(scan, group, record, offset);
+        return;
     }
     if (record->detail != 0) {
         wal_log_reset(&group->log, meta.index, meta.term);
-        group->log_suspect = false;
+        group->log_lost = false;
         group->config_count = 0;
     }
     group->snapshot = meta;
-    return ERR_OK;
 }
 
-static enum err apply(struct wal_scan *scan, const struct wal_record *record, size_t offset)
+static void apply_whole(struct wal_scan *scan, struct wal_group *group,
+                        const struct wal_record *record, size_t offset)
+{
+    switch (record->kind) {
+    case WAL_HARD_STATE:
+        group->hard = (struct raft_hard_state){.term = record->term,
+                                               .vote = (raft_node_id)record->index,
+                                               .repairing = (record->detail & 1) != 0};
+        group->hard_lost = false;
+        return;
+    case WAL_ENTRY:
+        apply_entry(scan, group, record, offset);
+        return;
+    case WAL_TRUNCATE:
+        if (record->index == 0) {
+            content_lost(scan, group, record, offset);
+            return;
+        }
+        wal_log_truncate(&group->log, record->index);
+        configs_truncate(group, record->index);
+        return;
+    case WAL_SNAPSHOT:
+        apply_snapshot(scan, group, record, offset);
+        return;
+    case WAL_SEGMENT:
+    case WAL_SEAL:
+    case WAL_KIND_END:
+        break;
+    }
+    CHECK_UNREACHABLE();
+}
+
+/* A record whose header is whole and in its place. */
+static enum err apply(struct wal_scan *scan, const struct wal_record *record, size_t offset,
+                      bool whole)
 {
     scan->wal->recovery.records++;
     if (record->behind == 0) {
@@ -287,36 +325,20 @@ static enum err apply(struct wal_scan *scan, const struct wal_record *record, si
         return ERR_OK;
     }
     if (record->group == 0) {
-        return apply_lost(scan, record, offset);
+        damage_note(scan, 0, offset, 0);
+        suspect_all(scan->wal);
+        return ERR_OK;
     }
-    struct wal_group *group = group_for(scan, record->group);
+    struct wal_group *group = group_for(scan, record);
     if (group == NULL) {
         return ERR_FULL;
     }
-    switch (record->kind) {
-    case WAL_HARD_STATE:
-        group->hard = (struct raft_hard_state){.term = record->term,
-                                               .vote = (raft_node_id)record->index,
-                                               .repairing = (record->detail & 1) != 0};
-        group->hard_suspect = false;
-        return ERR_OK;
-    case WAL_ENTRY:
-        return apply_entry(scan, group, record, offset);
-    case WAL_TRUNCATE:
-        if (record->index == 0) {
-            return apply_lost(scan, record, offset);
-        }
-        wal_log_truncate(&group->log, record->index);
-        configs_truncate(group, record->index);
-        return ERR_OK;
-    case WAL_SNAPSHOT:
-        return apply_snapshot(scan, group, record, offset);
-    case WAL_SEGMENT:
-    case WAL_SEAL:
-    case WAL_KIND_END:
-        break;
+    if (whole) {
+        apply_whole(scan, group, record, offset);
+    } else {
+        content_lost(scan, group, record, offset);
     }
-    CHECK_UNREACHABLE();
+    return ERR_OK;
 }
 
 /* ---- segment headers ------------------------------------------------------------------------- */
@@ -332,7 +354,7 @@ static bool log_agrees(const struct wal_log *log, const struct wal_group_state *
 static void confirm_log(struct wal_group *group, const struct wal_group_state *state, bool oldest)
 {
     struct wal_log *log = &group->log;
-    group->log_suspect = false;
+    group->log_lost = false;
     configs_truncate(group, state->last + 1);
     if (!oldest && log_agrees(log, state)) {
         wal_log_truncate(log, state->last + 1);
@@ -369,8 +391,10 @@ static enum err apply_head(struct wal_scan *scan)
         if (group == NULL) {
             return ERR_FULL;
         }
+        suspicion_end(group, state.last_sequence);
+        group->last_sequence = state.last_sequence;
         group->hard = state.hard;
-        group->hard_suspect = false;
+        group->hard_lost = false;
         group->snapshot = state.snapshot;
         confirm_log(group, &state, scan->at == 0);
     }
@@ -428,7 +452,7 @@ static enum err scan_records(struct wal_scan *scan, size_t offset)
             offset = next;
             continue;
         }
-        enum err err = whole ? apply(scan, &record, offset) : apply_lost(scan, &record, offset);
+        enum err err = apply(scan, &record, offset, whole);
         if (err != ERR_OK) {
             return err;
         }

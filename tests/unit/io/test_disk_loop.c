@@ -1,4 +1,5 @@
-/* A real directory, and the log on it: lock, errors, and writes through the loop on both backends. */
+/* A real directory, and the log on it: lock, errors, and writes through the loop on both
+ * backends. */
 #include "disk/disk.h"
 #include "disk/identity.h"
 #include "loop_test.h"
@@ -106,7 +107,8 @@ static void files_are_private_and_whole(void **state)
     place_done(&place);
 }
 
-/* ---- the log on it ------------------------------------------------------------------------------ */
+/* ---- the log on it
+ * ------------------------------------------------------------------------------ */
 
 struct run {
     struct loop *loop;

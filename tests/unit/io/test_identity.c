@@ -1,4 +1,5 @@
-/* The identity of a data directory: made once, counted at each start, refused when it is not ours. */
+/* The identity of a data directory: made once, counted at each start, refused when it is not
+ * ours. */
 #include "disk/identity.h"
 #include "mem_disk.h"
 #include "test.h"
@@ -175,7 +176,8 @@ static void a_full_disk_keeps_the_old_identity(void **state)
     mem_disk_free(disk);
 }
 
-/* ---- the disk in memory keeps its promises ----------------------------------------------------- */
+/* ---- the disk in memory keeps its promises
+ * ----------------------------------------------------- */
 
 static void unsynced_names_and_bytes_are_lost_with_the_power(void **state)
 {

@@ -165,7 +165,8 @@ static void the_state_of_groups_outlives_their_entries(void **state)
     rig_settle(rig);
     rig_compact(rig, 1, 4);
     rig_settle(rig);
-    /* Nobody needs an entry now; but until the next segment's header is durable, this segment is all there is. */
+    /* Nobody needs an entry now; but until the next segment's header is durable, this segment is
+     * all there is. */
     for (raft_term term = 2; wal_stats(rig->wal).rotation_waits == 0 && term < 2000; term++) {
         rig_hard_state(rig, 1, term, 1);
         if (term % 50 == 0) {
@@ -266,17 +267,36 @@ static void a_damaged_payload_concerns_its_group_only(void **state)
     rig_free(rig);
 }
 
-static void a_damaged_header_makes_every_group_suspect(void **state)
+static void a_damaged_header_concerns_those_whose_next_record_misses_it(void **state)
 {
     (void)state;
     struct wal_rig *rig = damaged_rig(10);
-    assert_true(mem_disk_flip(rig->disk, "wal-00000001", entry_offset(rig, 1, 6) + 17, 3));
+    uint64_t offset = entry_offset(rig, 1, 6);
+    assert_true(mem_disk_flip(rig->disk, "wal-00000001", offset + 17, 3));
     rig_open(rig);
     raft_index last = 0;
     assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_DAMAGED);
     assert_int_equal(last, 5);
-    assert_int_equal(verdict(rig, 2, &last), RAFT_BOOT_DAMAGED);
+    assert_int_equal(verdict(rig, 2, &last), RAFT_BOOT_CLEAN);
+    assert_int_equal(last, 10);
+    /* Of a group that nothing is known of nobody can say that it lost nothing. */
     assert_int_equal(verdict(rig, 3, &last), RAFT_BOOT_DAMAGED);
+    assert_int_equal(wal_recovery(rig->wal)->damages[0].group, 0);
+    assert_int_equal(wal_recovery(rig->wal)->damages[0].offset, offset);
+    rig_free(rig);
+}
+
+static void a_group_without_later_records_stays_suspect(void **state)
+{
+    (void)state;
+    struct wal_rig *rig = damaged_rig(45);
+    assert_true(mem_disk_flip(rig->disk, "wal-00000001", entry_offset(rig, 2, 10) + 17, 3));
+    rig_open(rig);
+    raft_index last = 0;
+    assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_DAMAGED);
+    assert_int_equal(last, 10);
+    assert_int_equal(verdict(rig, 2, &last), RAFT_BOOT_DAMAGED);
+    assert_int_equal(last, 9);
     rig_free(rig);
 }
 
@@ -418,6 +438,64 @@ static void damage_stays_known_over_restarts_until_it_is_repaired(void **state)
     assert_int_equal(boot.run_count, 2);
     assert_int_equal(boot.runs[1].first, 6);
     rig_free(rig);
+}
+
+/* Loses a truncation and the entry after it, headers and all. */
+static void lose_overwrite(struct wal_rig *rig, raft_index index, raft_term term)
+{
+    struct bytes image = mem_disk_content(rig->disk, "wal-00000001");
+    static const uint8_t zeros[WAL_HEADER_BYTES];
+    for (size_t at = 0; at + WAL_HEADER_BYTES <= image.len; at += WAL_ALIGN) {
+        struct wal_record record;
+        if (!wal_record_get(image.data + at, image.len - at, wal_salt(rig->config.storage_id, 1),
+                            &record)) {
+            continue;
+        }
+        if (record.kind == WAL_TRUNCATE || (record.kind == WAL_ENTRY && record.group == 1 &&
+                                            record.index == index && record.term == term)) {
+            assert_true(
+                mem_disk_overwrite(rig->disk, "wal-00000001", at, bytes_of(zeros, sizeof(zeros))));
+        }
+    }
+}
+
+static void rotate_by(struct wal_rig *rig, raft_group_id group)
+{
+    while (mem_disk_content(rig->disk, "wal-00000002").data == NULL ||
+           mem_disk_content(rig->disk, "wal-00000002").data[8] != 'F') {
+        rig_entries(rig, group, 4, 500, 2);
+        rig_settle(rig);
+    }
+}
+
+static void a_lost_truncation_does_not_bring_old_entries_back(void **state)
+{
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        struct wal_rig *rig = rig_new(44, SEGMENT);
+        rig->keep = true;
+        rig_entries(rig, 1, 7, 40, 1);
+        rig_entries(rig, 2, 2, 40, 1);
+        rig_settle(rig);
+        rig_overwrite(rig, 1, 7, 1, 2);
+        rig_settle(rig);
+        if (more == 1) {
+            /* This one follows entry 7 of term 2, not the one of term 1. */
+            rig_entries(rig, 1, 1, 40, 2);
+        }
+        rotate_by(rig, 2);
+        rig_seal(rig);
+        rig_close(rig);
+        lose_overwrite(rig, 7, 2);
+        rig_open(rig);
+        raft_index last = 0;
+        assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_DAMAGED);
+        assert_int_equal(last, 6);
+        /* The next segment's header says that the other group lost nothing. */
+        assert_int_equal(verdict(rig, 2, &last), RAFT_BOOT_CLEAN);
+        assert_int_equal(last, rig->groups[2].last);
+        rig_free(rig);
+    }
 }
 
 static struct wal_rig *long_rig(uint64_t seed)
@@ -809,13 +887,15 @@ int main(void)
         cmocka_unit_test(the_state_of_groups_outlives_their_entries),
         cmocka_unit_test(truncation_in_one_group_leaves_the_others_alone),
         cmocka_unit_test(a_damaged_payload_concerns_its_group_only),
-        cmocka_unit_test(a_damaged_header_makes_every_group_suspect),
+        cmocka_unit_test(a_damaged_header_concerns_those_whose_next_record_misses_it),
+        cmocka_unit_test(a_group_without_later_records_stays_suspect),
         cmocka_unit_test(damage_above_the_last_watermark_is_a_torn_write),
         cmocka_unit_test(a_cut_write_never_comes_back),
         cmocka_unit_test(a_record_inside_a_payload_is_no_record),
         cmocka_unit_test(the_same_damage_below_a_seal_is_damage),
         cmocka_unit_test(damage_below_a_snapshot_does_no_harm),
         cmocka_unit_test(damage_stays_known_over_restarts_until_it_is_repaired),
+        cmocka_unit_test(a_lost_truncation_does_not_bring_old_entries_back),
         cmocka_unit_test(a_missing_middle_segment_is_damage),
         cmocka_unit_test(a_missing_first_segment_is_damage),
         cmocka_unit_test(a_truncated_segment_is_damage),
