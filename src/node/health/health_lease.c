@@ -172,7 +172,9 @@ static void on_owner_read(struct node_reading *reading, enum err err,
     struct renewal *renewal = CONTAINER_OF(reading, struct owner_read, reading)->renewal;
     struct member member;
     struct registry_check check;
-    if (err == ERR_OK && renewal->node == 0) {
+    if (err == ERR_OK && renewal->node == 0 && renewal->node_name_len == 0) {
+        renewal->node = node_config(renewal->health->node)->id;
+    } else if (err == ERR_OK && renewal->node == 0) {
         err = member_find(snapshot->txn, node_name_of(renewal), &member);
         renewal->node = err == ERR_OK ? member.node : 0;
     }
@@ -207,23 +209,23 @@ static void decide(void *self)
  * ------------------------------------------------------------------------------ */
 
 enum err node_lease_renew(struct node_edge *edge, const struct node_call *call,
-                          struct bytes node_name, struct bytes check_id, int status,
-                          struct bytes output, struct node_lease_update *update)
+                          const struct node_lease *lease, struct node_lease_update *update)
 {
     CHECK(update->done != NULL);
-    CHECK(status >= REGISTRY_PASSING && status <= REGISTRY_CRITICAL);
+    CHECK(lease->status >= REGISTRY_PASSING && lease->status <= REGISTRY_CRITICAL);
     struct health *health = node_health(node_edge_node(edge));
-    if (output.len > REGISTRY_OUTPUT_MAX) {
-        output.len = REGISTRY_OUTPUT_MAX;
-    }
     if (health == NULL || health->stopping) {
         return ERR_STOPPING;
     }
-    struct renewal *renewal = renewal_new(node_name, check_id, output);
+    struct bytes output = lease->output;
+    if (output.len > REGISTRY_OUTPUT_MAX) {
+        output.len = REGISTRY_OUTPUT_MAX;
+    }
+    struct renewal *renewal = renewal_new(lease->node_name, lease->check_id, output);
     renewal->health = health;
     renewal->edge = edge;
     renewal->update = update;
-    renewal->status = (enum registry_status)status;
+    renewal->status = (enum registry_status)lease->status;
     renewal->deadline =
         call->deadline != 0 ? call->deadline : loop_now(node_edge_loop(edge)) + RENEW_DEADLINE;
     list_init(&update->link);

@@ -44,7 +44,8 @@ enum {
     NODE_ID_MAX = 255,
     NODE_NAME_MAX = 64,
     NODE_ADDR_MAX = 64,
-    NODE_EDGES_MAX = 16
+    NODE_EDGES_MAX = 16,
+    NODE_PEERS_MAX = 8 /* initial members */
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -63,7 +64,7 @@ struct node_cfg {
     char gateway_addr[NODE_ADDR_MAX]; /* advertised: gateway port */
     char datacenter[NODE_NAME_MAX];   /* "dc1" */
     uint32_t peer_count;              /* initial members, this node included: 1, 3 or 5 */
-    struct node_peer_cfg peers[8];
+    struct node_peer_cfg peers[NODE_PEERS_MAX];
     uint32_t edge_count; /* 0: cores - 1, at least 1 */
     int loop_backend;    /* enum loop_backend */
     uint64_t wal_segment_bytes;
@@ -210,11 +211,17 @@ struct node_lease_update {
     struct renewal *renewal;
 };
 
-/* status: enum registry_status; output is copied (cut at 4 KiB). node_name/check_id name the
- * check. */
+struct node_lease {
+    struct bytes node_name; /* of the check's node; empty: this node is tried first, then any */
+    struct bytes check_id;
+    int status;          /* enum registry_status */
+    struct bytes output; /* cut at 4 KiB */
+};
+
+/* lease is copied. ERR_STOPPING, ERR_FULL; without an error the callback follows. */
 ERR_CHECKED enum err node_lease_renew(struct node_edge *edge, const struct node_call *call,
-                                      struct bytes node_name, struct bytes check_id, int status,
-                                      struct bytes output, struct node_lease_update *update);
+                                      const struct node_lease *lease,
+                                      struct node_lease_update *update);
 void node_lease_cancel(struct node_edge *edge, struct node_lease_update *update);
 
 /* ---- status ---------------------------------------------------------------------------------- */
@@ -240,7 +247,7 @@ struct node_status {
         char refused[ERR_NOTE_MAX]; /* why its last connection was refused, or "" */
         uint64_t last_heard_ms;     /* ago; UINT64_MAX: never */
         uint64_t match;             /* leader only */
-    } peers[RAFT_PEERS_MAX];
+    } peers[NODE_PEERS_MAX];
 };
 
 void node_status_get(struct node_edge *edge, struct node_status *ret_status);
