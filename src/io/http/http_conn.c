@@ -225,6 +225,7 @@ static void conn_head_done(struct http_conn *conn, bool more)
 {
     struct http_exchange *exchange = conn->current;
     conn->request_count++;
+    conn->busy = conn->busy && conn->server->conn_count > conn->server->limits.connections_max;
     if (conn->busy) {
         metric_add(&conn->server->stats.busy, 1);
         http_refuse(exchange, 503, "busy", "there are too many connections; try again later");

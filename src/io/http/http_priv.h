@@ -62,7 +62,7 @@ struct http_conn {
     bool feeding;      /* bytes are being read: whoever changes the state need not ask for it */
     bool ended;        /* the client has finished sending */
     bool recv_stopped; /* too many bytes ahead */
-    bool busy;         /* over the limit: gets 503 and no more */
+    bool busy;         /* came over the limit: unless others leave it gets 503 */
 };
 
 struct http_exchange {
