@@ -98,6 +98,11 @@ static void state_change_is_for_one_life_of_the_node(void **state)
     n1.boot_count = 2;
     assert_int_equal(put(w, &n1), ERR_OK);
     assert_int_equal(get(w, 1).state, MEMBER_ALIVE);
+    assert_int_equal(get(w, 1).since_ms, w->time_ms);
+    w->time_ms += 1000;
+    n1.boot_count = 3;
+    assert_int_equal(put(w, &n1), ERR_OK);
+    assert_int_equal(get(w, 1).since_ms, w->time_ms - 1000);
     n1.boot_count = 1;
     assert_int_equal(put(w, &n1), ERR_CONFLICT);
     /* Another disk begins its own count. */

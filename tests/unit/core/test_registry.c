@@ -1,7 +1,7 @@
 /* Tests of core/registry: what registrations, checks, maintenance and owners do, claim by claim. */
 #include "registry/registry.h"
 
-#include "setting/setting.h"
+#include "tomb/tomb.h"
 #include "world.h"
 
 #include <stdio.h>
@@ -345,6 +345,9 @@ static void index_of_a_service_survives_its_end(void **state)
     assert_int_equal(service_index(w, "other"), 1);
     register_web(w, 1);
     assert_int_equal(service_index(w, "web"), 13);
+    uint64_t tombs = 1;
+    assert_int_equal(tomb_count(&w->txn, &tombs), ERR_OK);
+    assert_int_equal(tombs, 0);
 }
 
 static void services_are_bumped_one_by_one(void **state)
@@ -585,6 +588,26 @@ static void critical_instance_is_reaped_after_its_time_only(void **state)
     assert_string_equal(instances(w, "web", false), "");
 }
 
+static void time_of_getting_critical_outlives_new_output_and_registration(void **state)
+{
+    struct world *w = *state;
+    clk_ms began = w->time_ms;
+    register_web(w, 1);
+    w->time_ms += 1000;
+    assert_int_equal(set_status(w, 1, "service:web-1", REGISTRY_CRITICAL), ERR_OK);
+    assert_int_equal(w->result.result.value, 1);
+    assert_int_equal(get_check(w, 1, "service:web-1").critical_since_ms, began);
+    struct registry_instance instance = web(1);
+    struct registry_check check = ttl_check("");
+    check.def.ttl_ms = 5;
+    assert_int_equal(run_register(w, &instance, &check, 1, false), ERR_OK);
+    assert_int_equal(get_check(w, 1, "service:web-1").critical_since_ms, began);
+    assert_int_equal(set_status(w, 1, "service:web-1", REGISTRY_PASSING), ERR_OK);
+    assert_int_equal(get_check(w, 1, "service:web-1").critical_since_ms, 0);
+    assert_int_equal(set_status(w, 1, "service:web-1", REGISTRY_CRITICAL), ERR_OK);
+    assert_int_equal(get_check(w, 1, "service:web-1").critical_since_ms, w->time_ms);
+}
+
 static void check_without_a_time_is_never_reaped(void **state)
 {
     struct world *w = *state;
@@ -802,6 +825,7 @@ int main(void)
         WORLD_TEST(maintenance_makes_critical_and_ends_without_trace),
         WORLD_TEST(reassigning_hands_over_all_checks_of_a_node),
         WORLD_TEST(critical_instance_is_reaped_after_its_time_only),
+        WORLD_TEST(time_of_getting_critical_outlives_new_output_and_registration),
         WORLD_TEST(check_without_a_time_is_never_reaped),
         WORLD_TEST(instances_out_of_limits_are_refused),
         WORLD_TEST(checks_out_of_limits_are_refused),
