@@ -132,7 +132,7 @@ static enum err instance_unchanged(struct apply *a, struct registry_instance *in
 {
     buf_clear(a->record);
     enum err err = registry_instance_row(instance, a->record);
-    struct bytes row;
+    struct bytes row = {NULL, 0};
     if (err == ERR_OK) {
         err = table_get(a->txn, TABLE_INSTANCES, registry_key_bytes(key), &row);
     }

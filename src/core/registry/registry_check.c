@@ -67,7 +67,7 @@ static enum err displace(struct apply *a, const struct registry_place *other,
 static enum err check_unchanged(struct apply *a, const struct registry_check *check, bool *ret_same)
 {
     struct registry_key key;
-    struct bytes row;
+    struct bytes row = {NULL, 0};
     registry_key_check(&key, check->node, check->id);
     buf_clear(a->record);
     enum err err = registry_check_row(check, a->record);

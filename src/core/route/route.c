@@ -314,7 +314,7 @@ static enum err unchanged(struct apply *a, const struct route *route, bool *ret_
 {
     buf_clear(a->record);
     enum err err = row_encode(route, a->record);
-    struct bytes row;
+    struct bytes row = {NULL, 0};
     if (err == ERR_OK) {
         err = table_get(a->txn, TABLE_ROUTES, route->id, &row);
     }

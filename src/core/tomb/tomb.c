@@ -171,7 +171,7 @@ static enum err oldest(struct apply *a, struct tomb_key *ret_key, struct row *re
         ret_key->len = scan.key.len;
     }
     table_scan_end(&scan);
-    struct bytes value;
+    struct bytes value = {NULL, 0};
     if (err == ERR_OK) {
         err = table_get(a->txn, TABLE_TOMBSTONES, row_key(ret_key), &value);
         err = err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
