@@ -143,7 +143,8 @@ enum err rc_propose(struct rc *c, raft_node_id node, raft_group_id group, uint32
 enum err rc_read(struct rc *c, raft_node_id node, raft_group_id group);
 /* Proposes at the leader, whoever it is, and runs until every live node has applied it. */
 void rc_write_all(struct rc *c, raft_group_id group);
-void rc_wait_applied(struct rc *c, raft_group_id group, raft_index index);
+/* The same without waiting for one node, which does not count as a leader either. */
+void rc_write_all_but(struct rc *c, raft_group_id group, raft_node_id node);
 /* Stops the node; of its unfinished writes the oldest `keep` survive. */
 void rc_crash(struct rc *c, raft_node_id node, uint32_t keep);
 void rc_start(struct rc *c, raft_node_id node);

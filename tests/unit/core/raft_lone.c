@@ -184,16 +184,6 @@ enum err lone_append(struct lone *l, const struct raft_msg *msg, const raft_term
     return lone_feed(l, &in);
 }
 
-enum err lone_append_at(struct lone *l, raft_node_id from, raft_term term, raft_index prev,
-                        raft_term prev_term, raft_index commit, const raft_term *terms)
-{
-    struct raft_msg msg = lone_msg(RAFT_MSG_APPEND, from, term);
-    msg.index = prev;
-    msg.log_term = prev_term;
-    msg.commit = commit;
-    return lone_append(l, &msg, terms);
-}
-
 enum err lone_ack(struct lone *l, raft_node_id from, raft_index index, uint64_t token)
 {
     struct raft_msg msg = lone_msg(RAFT_MSG_APPEND_REPLY, from, lone_view(l).term);

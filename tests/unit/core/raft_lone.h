@@ -61,8 +61,17 @@ enum err lone_tell(struct lone *l, const struct raft_msg *msg);
 /* An append with entries of the given terms, 0 at the end; NULL: none. */
 enum err lone_append(struct lone *l, const struct raft_msg *msg, const raft_term *terms);
 /* An append of `term` from `from`, in short. */
-enum err lone_append_at(struct lone *l, raft_node_id from, raft_term term, raft_index prev,
-                        raft_term prev_term, raft_index commit, const raft_term *terms);
+#define LONE_APPEND(l, from_, term_, prev_, prev_term_, commit_, terms_)                           \
+    lone_append((l),                                                                               \
+                &(struct raft_msg){.type = RAFT_MSG_APPEND,                                        \
+                                   .group = 1,                                                     \
+                                   .from = (from_),                                                \
+                                   .to = 1,                                                        \
+                                   .term = (term_),                                                \
+                                   .index = (prev_),                                               \
+                                   .log_term = (prev_term_),                                       \
+                                   .commit = (commit_)},                                           \
+                (terms_))
 enum err lone_ack(struct lone *l, raft_node_id from, raft_index index, uint64_t token);
 enum err lone_propose(struct lone *l, uint32_t count);
 enum err lone_read(struct lone *l, uint64_t tag);

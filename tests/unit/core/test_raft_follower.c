@@ -24,15 +24,15 @@ static void duplicate_append_truncates_nothing(void **state)
 {
     (void)state;
     struct lone *l = follower(NULL);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, TERMS(2, 2, 2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, TERMS(2, 2, 2, 2)), ERR_OK);
     assert_int_equal(l->fed.first, 2);
     assert_int_equal(l->fed.last, 5);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, TERMS(2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, TERMS(2, 2)), ERR_OK);
     assert_int_equal(l->fed.truncated_from, 0);
     assert_int_equal(l->fed.first, 0);
     assert_int_equal(l->fed.skipped, 2);
     assert_int_equal(lone_view(l).last, 5);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
     assert_int_equal(lone_view(l).last, 5);
     lone_free(l);
 }
@@ -41,7 +41,7 @@ static void overlapping_append_adds_only_what_is_new(void **state)
 {
     (void)state;
     struct lone *l = follower(TERMS(2, 2));
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, TERMS(2, 2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, TERMS(2, 2, 2)), ERR_OK);
     assert_int_equal(l->fed.truncated_from, 0);
     assert_int_equal(l->fed.skipped, 2);
     assert_int_equal(l->fed.first, 4);
@@ -53,7 +53,7 @@ static void conflicting_suffix_is_replaced_from_the_conflict_on(void **state)
 {
     (void)state;
     struct lone *l = follower(TERMS(2, 2, 2));
-    assert_int_equal(lone_append_at(l, 2, 3, 1, 1, 1, TERMS(2, 3)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 3, 1, 1, 1, TERMS(2, 3)), ERR_OK);
     assert_int_equal(l->fed.truncated_from, 3);
     assert_int_equal(l->fed.first, 3);
     assert_int_equal(lone_view(l).last, 3);
@@ -70,7 +70,7 @@ static void commit_goes_no_further_than_the_append_verified(void **state)
 {
     (void)state;
     struct lone *l = follower(TERMS(2, 2, 2)); /* 2..4 may differ from the leader's */
-    assert_int_equal(lone_append_at(l, 2, 3, 1, 1, 4, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 3, 1, 1, 4, NULL), ERR_OK);
     assert_int_equal(lone_view(l).commit, 1);
     lone_free(l);
 }
@@ -79,10 +79,10 @@ static void append_against_a_committed_entry_is_refused(void **state)
 {
     (void)state;
     struct lone *l = follower(TERMS(2, 2));
-    assert_int_equal(lone_append_at(l, 2, 2, 3, 2, 3, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 3, 2, 3, NULL), ERR_OK);
     assert_int_equal(lone_view(l).commit, 3);
-    assert_int_equal(lone_append_at(l, 3, 3, 1, 1, 1, TERMS(3)), ERR_BAD_INPUT);
-    assert_int_equal(lone_append_at(l, 3, 3, 2, 1, 1, NULL), ERR_BAD_INPUT);
+    assert_int_equal(LONE_APPEND(l, 3, 3, 1, 1, 1, TERMS(3)), ERR_BAD_INPUT);
+    assert_int_equal(LONE_APPEND(l, 3, 3, 2, 1, 1, NULL), ERR_BAD_INPUT);
     assert_int_equal(lone_view(l).last, 3);
     assert_int_equal(lone_view(l).term, 2);
     lone_free(l);
@@ -92,14 +92,14 @@ static void impossible_appends_change_nothing(void **state)
 {
     (void)state;
     struct lone *l = follower(NULL);
-    assert_int_equal(lone_append_at(l, 2, 3, 1, 1, 0, TERMS(3, 2)), ERR_BAD_INPUT);
-    assert_int_equal(lone_append_at(l, 2, 3, 1, 1, 0, TERMS(4)), ERR_BAD_INPUT);
-    assert_int_equal(lone_append_at(l, 2, 3, 1, 0, 0, TERMS(3)), ERR_BAD_INPUT);
-    assert_int_equal(lone_append_at(l, 2, 0, 0, 0, 0, NULL), ERR_BAD_INPUT);
-    assert_int_equal(lone_append_at(l, 1, 3, 1, 1, 0, NULL), ERR_BAD_INPUT);
+    assert_int_equal(LONE_APPEND(l, 2, 3, 1, 1, 0, TERMS(3, 2)), ERR_BAD_INPUT);
+    assert_int_equal(LONE_APPEND(l, 2, 3, 1, 1, 0, TERMS(4)), ERR_BAD_INPUT);
+    assert_int_equal(LONE_APPEND(l, 2, 3, 1, 0, 0, TERMS(3)), ERR_BAD_INPUT);
+    assert_int_equal(LONE_APPEND(l, 2, 0, 0, 0, 0, NULL), ERR_BAD_INPUT);
+    assert_int_equal(LONE_APPEND(l, 1, 3, 1, 1, 0, NULL), ERR_BAD_INPUT);
     assert_int_equal(lone_view(l).term, 1);
-    assert_int_equal(lone_append_at(l, 2, 3, 1, 1, 0, NULL), ERR_OK);
-    assert_int_equal(lone_append_at(l, 3, 3, 1, 1, 0, NULL), ERR_BAD_INPUT); /* two leaders */
+    assert_int_equal(LONE_APPEND(l, 2, 3, 1, 1, 0, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 3, 3, 1, 1, 0, NULL), ERR_BAD_INPUT); /* two leaders */
     lone_free(l);
 }
 
@@ -108,15 +108,15 @@ static void compacted_entries_match_unseen(void **state)
     (void)state;
     struct lone_options options = {.voters = 3, .snapshot = 10, .applied = 10, .log = TERMS(2, 2)};
     struct lone *l = lone_new(&options);
-    assert_int_equal(lone_append_at(l, 2, 2, 8, 1, 10, TERMS(1, 1, 2, 2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 8, 1, 10, TERMS(1, 1, 2, 2, 2)), ERR_OK);
     assert_int_equal(l->fed.truncated_from, 0);
     assert_int_equal(l->fed.first, 13);
-    assert_int_equal(lone_append_at(l, 2, 2, 0, 0, 10, TERMS(1, 1)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 0, 0, 10, TERMS(1, 1)), ERR_OK);
     assert_int_equal(l->fed.first, 0);
     assert_int_equal(lone_view(l).last, 13);
     assert_int_equal(lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->msg.index, 10);
     lone_clear(l);
-    assert_int_equal(lone_append_at(l, 2, 2, 3, 1, 5, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 3, 1, 5, NULL), ERR_OK);
     assert_int_equal(lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->msg.index, 10);
     assert_false(lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->msg.reject);
     lone_free(l);
@@ -126,13 +126,13 @@ static void refusal_hints_past_a_whole_term(void **state)
 {
     (void)state;
     struct lone *l = follower(TERMS(2, 2, 2, 2, 2));
-    assert_int_equal(lone_append_at(l, 2, 4, 5, 1, 1, TERMS(4)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 4, 5, 1, 1, TERMS(4)), ERR_OK);
     const struct raft_msg *reply = &lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->msg;
     assert_true(reply->reject);
     assert_int_equal(reply->index, 5);
     assert_int_equal(reply->hint, 1); /* nothing of term 2 can agree with term 1 at 5 */
     assert_int_equal(reply->log_term, 1);
-    assert_int_equal(lone_append_at(l, 2, 4, 20, 3, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 4, 20, 3, 1, NULL), ERR_OK);
     assert_int_equal(lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->msg.hint, 6);
     lone_free(l);
 }
@@ -142,7 +142,7 @@ static void refused_append_of_the_leader_still_refreshes_the_timer(void **state)
     (void)state;
     struct lone *l = follower(NULL);
     for (uint32_t i = 0; i < 20; i++) {
-        assert_int_equal(lone_append_at(l, 2, 2, 50, 2, 0, NULL), ERR_OK);
+        assert_int_equal(LONE_APPEND(l, 2, 2, 50, 2, 0, NULL), ERR_OK);
         lone_pass_ms(l, 250);
         assert_int_equal(lone_view(l).role, RAFT_FOLLOWER);
         assert_int_equal(lone_view(l).leader, 2);
@@ -155,7 +155,7 @@ static void acknowledgement_waits_for_its_entries(void **state)
 {
     (void)state;
     struct lone *l = follower(NULL);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, TERMS(2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, TERMS(2, 2)), ERR_OK);
     const struct raft_effect *ack = lone_sent(l, RAFT_MSG_APPEND_REPLY, 2);
     const struct raft_effect *wal = lone_find(l, RAFT_FX_WAL);
     assert_true(wal < ack);
@@ -164,11 +164,11 @@ static void acknowledgement_waits_for_its_entries(void **state)
     uint64_t seq = wal->wal_seq;
     lone_clear(l);
     /* A duplicate is acknowledged behind the same write, for it is not durable yet. */
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, TERMS(2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, TERMS(2, 2)), ERR_OK);
     assert_int_equal(lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->after_wal_seq, seq);
     lone_durable(l);
     lone_clear(l);
-    assert_int_equal(lone_append_at(l, 2, 2, 3, 2, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 3, 2, 1, NULL), ERR_OK);
     assert_int_equal(lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->after_wal_seq, 0);
     lone_free(l);
 }
@@ -177,7 +177,7 @@ static void nothing_is_applied_before_it_is_on_the_own_disk(void **state)
 {
     (void)state;
     struct lone *l = follower(NULL);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 3, TERMS(2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 3, TERMS(2, 2)), ERR_OK);
     assert_int_equal(lone_view(l).commit, 3);
     assert_int_equal(lone_find(l, RAFT_FX_APPLY)->last, 1);
     lone_clear(l);
@@ -192,9 +192,9 @@ static void late_completion_does_not_vouch_for_a_replaced_entry(void **state)
 {
     (void)state;
     struct lone *l = follower(NULL);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 0, TERMS(2, 2, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 0, TERMS(2, 2, 2)), ERR_OK);
     uint64_t first = l->wal_seq;
-    assert_int_equal(lone_append_at(l, 3, 3, 2, 2, 0, TERMS(3, 3)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 3, 3, 2, 2, 0, TERMS(3, 3)), ERR_OK);
     assert_int_equal(l->fed.truncated_from, 3);
     lone_durable_to(l, first);
     assert_int_equal(lone_view(l).durable, 2);
@@ -221,7 +221,7 @@ static void truncated_configuration_gives_way_to_the_older_one(void **state)
     assert_int_equal(lone_feed(l, &in), ERR_OK);
     assert_int_equal(lone_view(l).config.count, 2); /* active at append */
     assert_int_equal(lone_view(l).config_index, 2);
-    assert_int_equal(lone_append_at(l, 3, 3, 1, 1, 0, TERMS(3)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 3, 3, 1, 1, 0, TERMS(3)), ERR_OK);
     assert_int_equal(lone_view(l).config.count, 3);
     assert_int_equal(lone_view(l).config_index, 1);
     buf_done(&b);
@@ -233,7 +233,7 @@ static void append_of_an_older_term_is_answered_with_the_newer_one(void **state)
     (void)state;
     struct lone_options options = {.voters = 3, .hard_term = 5};
     struct lone *l = lone_new(&options);
-    assert_int_equal(lone_append_at(l, 2, 4, 1, 1, 1, TERMS(4)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 4, 1, 1, 1, TERMS(4)), ERR_OK);
     assert_int_equal(lone_view(l).last, 1);
     const struct raft_msg *reply = &lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->msg;
     assert_true(reply->reject);
@@ -318,7 +318,7 @@ static void vote_is_refused_while_leader_is_fresh(void **state)
 {
     (void)state;
     struct lone *l = follower(NULL);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
     l->now += CLK_MS(299);
     assert_false(grants(l, RAFT_MSG_PREVOTE, 3, 3, 1));
     assert_false(grants(l, RAFT_MSG_VOTE, 3, 9, 1));
@@ -426,7 +426,7 @@ static void node_without_configuration_never_votes(void **state)
     assert_true(lone_sent(l, RAFT_MSG_VOTE_REPLY, 2)->msg.reject);
     lone_pass_ms(l, 5000);
     assert_int_equal(lone_view(l).role, RAFT_FOLLOWER);
-    assert_int_equal(lone_append_at(l, 2, 2, 0, 0, 1, TERMS(1, 2)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 0, 0, 1, TERMS(1, 2)), ERR_OK);
     assert_true(lone_view(l).is_voter); /* from the moment the entry is here */
     lone_free(l);
 }
@@ -462,7 +462,7 @@ static void reset_by_the_leaders_machine_starts_a_prevote_at_once(void **state)
 {
     (void)state;
     struct lone *l = follower(NULL);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
     struct raft_input other = {.kind = RAFT_IN_PEER_DOWN, .node = 3};
     assert_int_equal(lone_feed(l, &other), ERR_OK);
     assert_int_equal(lone_view(l).leader, 2);
@@ -514,7 +514,7 @@ static void snapshot_is_installed_after_its_mark_and_before_later_entries(void *
 {
     (void)state;
     struct lone *l = follower(TERMS(2, 2));
-    assert_int_equal(lone_append_at(l, 2, 5, 50, 4, 0, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 5, 50, 4, 0, NULL), ERR_OK);
     lone_clear(l);
     assert_int_equal(receive(l, 50, 4), ERR_OK);
     assert_int_equal(l->fed.truncated_from, 1);
@@ -524,7 +524,7 @@ static void snapshot_is_installed_after_its_mark_and_before_later_entries(void *
     assert_int_equal(ack->after_wal_seq, l->wal_seq);
     assert_null(lone_find(l, RAFT_FX_SNAP_INSTALL));
     assert_int_equal(receive(l, 60, 4), ERR_FULL); /* one at a time */
-    assert_int_equal(lone_append_at(l, 2, 5, 50, 4, 52, TERMS(5, 5)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 5, 50, 4, 52, TERMS(5, 5)), ERR_OK);
     assert_int_equal(lone_view(l).durable, 0);
     lone_clear(l);
     lone_durable(l);
@@ -557,7 +557,7 @@ static void late_or_matching_snapshots_replace_nothing(void **state)
 {
     (void)state;
     struct lone *l = follower(TERMS(2, 2, 2));
-    assert_int_equal(lone_append_at(l, 2, 2, 2, 2, 2, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 2, 2, 2, NULL), ERR_OK);
     assert_int_equal(receive(l, 2, 2), ERR_OK); /* committed already */
     assert_int_equal(lone_view(l).last, 4);
     assert_int_equal(receive(l, 3, 2), ERR_OK); /* same index and term: the suffix stays */
@@ -588,7 +588,7 @@ static void state_machine_behind_the_snapshot_is_reinstalled_at_boot(void **stat
     struct lone *l = lone_new(&options);
     assert_int_equal(lone_find(l, RAFT_FX_SNAP_INSTALL)->snapshot->index, 10);
     assert_int_equal(lone_view(l).commit, 10);
-    assert_int_equal(lone_append_at(l, 2, 2, 12, 1, 12, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 12, 1, 12, NULL), ERR_OK);
     assert_null(lone_find(l, RAFT_FX_APPLY));
     applied(l, 10);
     assert_int_equal(lone_find(l, RAFT_FX_APPLY)->first, 11);
@@ -599,7 +599,7 @@ static void compaction_keeps_what_was_asked_for(void **state)
 {
     (void)state;
     struct lone *l = follower(TERMS(1, 1, 2, 2, 2));
-    assert_int_equal(lone_append_at(l, 2, 2, 6, 2, 6, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 6, 2, 6, NULL), ERR_OK);
     applied(l, 6);
     struct raft_snapshot_meta meta = {
         .index = 5, .term = 2, .config_index = 1, .config = l->config};
@@ -626,7 +626,7 @@ static void damaged_node_neither_votes_nor_campaigns_and_says_so(void **state)
     assert_false(grants(l, RAFT_MSG_VOTE, 2, 2, 9));
     lone_pass_ms(l, 5000);
     assert_int_equal(lone_view(l).role, RAFT_FOLLOWER);
-    assert_int_equal(lone_append_at(l, 2, 3, 1, 1, 1, TERMS(3)), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 3, 1, 1, 1, TERMS(3)), ERR_OK);
     assert_true(lone_sent(l, RAFT_MSG_APPEND_REPLY, 2)->msg.repairing);
     lone_free(l);
 }

@@ -667,7 +667,7 @@ static void lost_leadership_fails_all_reads(void **state)
     struct raft_msg ask = lone_msg(RAFT_MSG_READ, 3, 2);
     ask.token = 44;
     assert_int_equal(lone_tell(l, &ask), ERR_OK);
-    assert_int_equal(lone_append_at(l, 2, 9, 2, 2, 2, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 9, 2, 2, 2, NULL), ERR_OK);
     assert_int_equal(lone_find(l, RAFT_FX_READ_FAIL)->tag, 5);
     assert_true(lone_sent(l, RAFT_MSG_READ_REPLY, 3)->msg.reject);
     assert_int_equal(lone_sent(l, RAFT_MSG_READ_REPLY, 3)->msg.token, 44);
@@ -695,7 +695,7 @@ static void follower_passes_its_reads_to_the_leader(void **state)
     struct lone_options options = {.voters = 3};
     struct lone *l = lone_new(&options);
     assert_int_equal(lone_read(l, 5), ERR_NO_LEADER);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
     assert_int_equal(lone_read(l, 5), ERR_OK);
     struct raft_msg reply = lone_msg(RAFT_MSG_READ_REPLY, 2, 2);
     reply.token = lone_sent(l, RAFT_MSG_READ, 2)->msg.token;
@@ -721,7 +721,7 @@ static void answer_to_an_earlier_life_fits_no_read(void **state)
     (void)state;
     struct lone_options options = {.voters = 3};
     struct lone *l = lone_new(&options);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
     for (uint64_t tag = 1; tag <= 5; tag++) {
         assert_int_equal(lone_read(l, tag), ERR_OK);
     }
@@ -730,7 +730,7 @@ static void answer_to_an_earlier_life_fits_no_read(void **state)
     lone_free(l);
     options.boot_count = 2;
     l = lone_new(&options);
-    assert_int_equal(lone_append_at(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
+    assert_int_equal(LONE_APPEND(l, 2, 2, 1, 1, 1, NULL), ERR_OK);
     assert_int_equal(lone_read(l, 1), ERR_OK);
     assert_int_equal(lone_tell(l, &reply), ERR_OK);
     assert_null(lone_find(l, RAFT_FX_READ_OK));
