@@ -92,7 +92,9 @@ void wal_log_truncate(struct wal_log *log, raft_index from)
 static void points_forget(struct wal_log *log, size_t count)
 {
     log->point_count -= count;
-    memmove(log->points, log->points + count, log->point_count * sizeof(*log->points));
+    if (count > 0) {
+        memmove(log->points, log->points + count, log->point_count * sizeof(*log->points));
+    }
 }
 
 void wal_log_advance(struct wal_log *log, raft_index first)
@@ -111,7 +113,9 @@ void wal_log_advance(struct wal_log *log, raft_index first)
     }
     runs = first > log->last ? log->run_count : runs;
     log->run_count -= runs;
-    memmove(log->runs, log->runs + runs, log->run_count * sizeof(*log->runs));
+    if (runs > 0) {
+        memmove(log->runs, log->runs + runs, log->run_count * sizeof(*log->runs));
+    }
     if (log->run_count > 0) {
         log->runs[0].first = first;
     }

@@ -36,6 +36,7 @@ struct wal_group {
 
     /* Recovery. Suspect: records were lost that may have been this group's; its next record, or the
      * next segment header, tells. Lost: they were its own, and the state or log is in doubt. */
+    uint32_t listed; /* segment whose header named the group last */
     bool suspect;
     bool hard_lost;
     bool log_lost;

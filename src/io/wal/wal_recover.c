@@ -370,6 +370,20 @@ static void confirm_log(struct wal_group *group, const struct wal_group_state *s
     }
 }
 
+/* A header lists every group that there is: one that it does not know contradicts the log. */
+static void unlisted_lost(struct wal_scan *scan)
+{
+    struct wal *wal = scan->wal;
+    for (size_t i = 0; i < wal->group_count; i++) {
+        struct wal_group *group = wal->groups[i];
+        if (group->listed != found_now(scan)->number) {
+            damage_note(scan, group->id, 0, 0);
+            group->hard_lost = true;
+            group->log_lost = true;
+        }
+    }
+}
+
 static enum err apply_head(struct wal_scan *scan)
 {
     struct wal_found *found = &scan->found[scan->at];
@@ -396,8 +410,10 @@ static enum err apply_head(struct wal_scan *scan)
         group->hard = state.hard;
         group->hard_lost = false;
         group->snapshot = state.snapshot;
+        group->listed = found->number;
         confirm_log(group, &state, scan->at == 0);
     }
+    unlisted_lost(scan);
     wal->unknown_loss = head.unknown_loss;
     return ERR_OK;
 }
