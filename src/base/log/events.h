@@ -46,6 +46,8 @@
       "The connection to another node of the cluster is gone; it is tried again.")                 \
     X(LOG_PEER_REFUSED, "peer_refused", WARN,                                                      \
       "A connection on the peer port was refused: wrong secret, cluster, version or identity.")    \
+    X(LOG_TRANSFER_FAILED, "transfer_failed", WARN,                                                \
+      "A snapshot could not be sent to or received from another node; it is tried again.")         \
     X(LOG_CHECK_REASSIGNED, "check_reassigned", INFO,                                              \
       "A dead node's checks and leases have a new owner, each with a fresh full duration.")        \
     /* doors */                                                                                    \
