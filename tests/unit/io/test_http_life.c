@@ -473,6 +473,130 @@ static void stream_to_a_client_that_has_gone_is_closed(void **state)
     web_close();
 }
 
+/* --- everything at once --- */
+
+enum {
+    RANDOM_CLIENTS = 24,
+    RANDOM_STEPS = 6000
+};
+
+static const char *const random_pieces[] = {
+    "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+    "GET /hold HTTP/1.1\r\nHost: h\r\n\r\n",
+    "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n",
+    "GET /stream HTTP/1.0\r\n\r\n",
+    "HEAD /big?len=70000 HTTP/1.1\r\nHost: h\r\n\r\n",
+    "GET /big?len=300000 HTTP/1.1\r\nHost: h\r\n\r\n",
+    "PUT /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    "0\r\n\r\n",
+    "PUT /c HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 7\r\n\r\n",
+    "1234567",
+    "GET / HTTP/1.1\r\nConnection: close\r\nHost: h\r\n\r\n",
+    "GET / HT",
+    "\r\n",
+    "nonsense\r\n\r\n",
+};
+
+static void random_client_step(int *fd, struct rnd *rnd)
+{
+    static char sink[32 * 1024];
+    if (*fd < 0) {
+        *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(*fd, &web.addr.sa.any, web.addr.len), 0);
+        return;
+    }
+    uint64_t what = rnd_below(rnd, 20);
+    if (what < 12) {
+        const char *piece = random_pieces[rnd_below(rnd, sizeof(random_pieces) / sizeof(char *))];
+        (void)send(*fd, piece, strlen(piece), MSG_DONTWAIT | MSG_NOSIGNAL);
+    } else if (what < 17) {
+        (void)recv(*fd, sink, sizeof(sink), MSG_DONTWAIT);
+    } else if (what == 17) {
+        (void)shutdown(*fd, SHUT_WR);
+    } else {
+        const struct linger now = {.l_onoff = what == 18, .l_linger = 0};
+        (void)setsockopt(*fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        assert_int_equal(close(*fd), 0);
+        *fd = -1;
+    }
+}
+
+static void random_stream(struct http_request *request, struct rnd *rnd)
+{
+    struct http_answer answer = {.status = 200};
+    http_respond_begin(request, &answer);
+    for (uint64_t i = rnd_below(rnd, 4); i > 0; i--) {
+        enum err err = http_respond_write(request, BYTES_LITERAL("piece"));
+        assert_true(err == ERR_OK || err == ERR_CLOSED);
+        loop_turn(web.loop, 0);
+    }
+    http_respond_end(request);
+}
+
+static void random_answer(struct rnd *rnd)
+{
+    if (web.held_count == 0) {
+        return;
+    }
+    int index = (int)rnd_below(rnd, (uint64_t)web.held_count);
+    struct http_request *request = web.held[index];
+    bool streams = request->on_gone == NULL && rnd_below(rnd, 2) == 0;
+    web.held[index] = web.held[--web.held_count];
+    if (streams) {
+        random_stream(request, rnd);
+    } else if (rnd_below(rnd, 4) == 0) {
+        http_request_cancel(request);
+    } else {
+        http_respond_text(request, 200, "held");
+    }
+}
+
+static void random_run(uint64_t seed)
+{
+    int fds[RANDOM_CLIENTS];
+    struct rnd rnd;
+    struct http_limits limits = limits_now();
+    limits.connections_max = RANDOM_CLIENTS - 4;
+    limits.idle_timeout = CLK_MS(20);
+    limits.header_timeout = CLK_MS(10);
+    limits.body_timeout = CLK_MS(10);
+    limits.write_timeout = CLK_MS(20);
+    web_open_with(&limits);
+    rnd_init(&rnd, seed);
+    for (int i = 0; i < RANDOM_CLIENTS; i++) {
+        fds[i] = -1;
+    }
+    for (int step = 0; step < RANDOM_STEPS; step++) {
+        random_client_step(&fds[rnd_below(&rnd, RANDOM_CLIENTS)], &rnd);
+        if (rnd_below(&rnd, 3) == 0) {
+            random_answer(&rnd);
+        }
+        if (rnd_below(&rnd, 2) == 0) {
+            loop_turn(web.loop, 0);
+        }
+    }
+    assert_true(metric_get(&web.server.stats.requests) > 100);
+    http_server_close(&web.server, web_closed);
+    while (web.held_count > 0) {
+        random_answer(&rnd);
+    }
+    LOOP_UNTIL(web.loop, web.closed);
+    assert_int_equal(loop_active_count(web.loop), 0);
+    loop_free(web.loop);
+    for (int i = 0; i < RANDOM_CLIENTS; i++) {
+        assert_true(fds[i] < 0 || close(fds[i]) == 0);
+    }
+}
+
+/* The sanitizers and the server's CHECKs judge. Time makes each run a little different. */
+static void clients_that_come_and_go_at_random_leave_nothing_behind(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        random_run(seed);
+    }
+}
+
 int main(void)
 {
     test_skip_without_backend();
@@ -497,6 +621,7 @@ int main(void)
         cmocka_unit_test(stream_without_chunks_ends_with_the_connection),
         cmocka_unit_test(stream_waits_for_a_slow_reader),
         cmocka_unit_test(stream_to_a_client_that_has_gone_is_closed),
+        cmocka_unit_test(clients_that_come_and_go_at_random_leave_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
