@@ -83,6 +83,7 @@
     X(SEC_WEBSOCKET_KEY,   "Sec-WebSocket-Key",   's', 'e', P | T)             \
     X(SEC_WEBSOCKET_ACCEPT,"Sec-WebSocket-Accept",'s', 'p', P | T)             \
     X(X_BREAKER,           "X-Breaker",           'x', 'e', P | T)             \
+    X(X_SERVICE,           "X-Service",           'x', 'c', P | T)             \
     X(X_CONSUL_TOKEN,      "X-Consul-Token",      'x', 'e', P | T)
 
 /* X(enum name, stable name, status to answer, sentence). The stable name goes to logs, metrics and
