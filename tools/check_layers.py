@@ -15,14 +15,17 @@ from gatelib import Gate, c_files, includes
 
 
 class Table:
-    """tools/layers.txt: layer -> layers below it, and the marks @apart and @pure."""
+    """tools/layers.txt: layer -> layers below it, and the marks @apart, @shared and @pure."""
 
     def __init__(self, path):
-        self.below, self.apart, self.pure = {}, set(), set()
+        self.below, self.apart, self.shared, self.pure = {}, set(), set(), set()
         for line in path.read_text().splitlines():
             line = line.split("#")[0].strip()
             if line.startswith("@apart "):
                 self.apart |= set(line.split()[1:])
+            elif line.startswith("@shared "):
+                layer, *modules = line.split()[1:]
+                self.shared |= {(layer, module) for module in modules}
             elif line.startswith("@pure "):
                 self.pure |= set(line.split()[1:])
             elif line:
@@ -98,7 +101,9 @@ def check_include(gate, table, where, path, line, name):
         gate.refuse(path, line, f'layer {layer} may not include "{name}" of layer {lower}')
     if name.endswith("_priv.h") and target.parent != path.parent:
         gate.refuse(path, line, f'"{name}" is private to its module')
-    if not in_tests and layer == lower and layer in table.apart and module_of(gate, path) != module_of(gate, target):
+    apart = not in_tests and layer == lower and layer in table.apart
+    module = module_of(gate, target) if apart else None
+    if apart and module != module_of(gate, path) and (layer, module) not in table.shared:
         gate.refuse(path, line, f'"{name}": modules of {layer} never include each other')
     return target
 

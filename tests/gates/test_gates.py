@@ -22,6 +22,7 @@ core:  base
 io:    base core
 serve: base core io
 @apart serve
+@shared serve web
 @pure core proto
 """
 
@@ -48,7 +49,8 @@ GOOD = {
     "tests/unit/core/meson.build": "foreach t : ['raft']\n",
     "src/io/net/net.h": header("net/net.h"),
     "src/io/meson.build": "io_deps = [base_dep, core_dep]\n",
-    "src/serve/dns/dns.h": header("dns/dns.h", '\n#include "net/net.h"\n'),
+    "src/serve/dns/dns.h": header("dns/dns.h", '\n#include "net/net.h"\n#include "web/web.h"\n'),
+    "src/serve/web/web.h": header("web/web.h"),
     "src/serve/nats/nats.h": header("nats/nats.h"),
     "tests/unit/core/test_raft.c": HEAD + '#include "raft/raft.h"\n#include "test.h"\n',
     "tests/lib/test.h": HEAD,
@@ -116,6 +118,8 @@ CASES = {
         ("foreign_private_header_is_refused", {"src/core/log/log.h": header("log/log.h", '#include "raft/raft_priv.h"\n')},
          "is private to its module"),
         ("door_including_a_door_is_refused", {"src/serve/dns/dns.h": header("dns/dns.h", '#include "nats/nats.h"\n')},
+         "modules of serve never include each other"),
+        ("shared_module_including_a_door_is_refused", {"src/serve/web/web.h": header("web/web.h", '#include "nats/nats.h"\n')},
          "modules of serve never include each other"),
         ("header_cycle_is_refused", {"src/core/raft/raft_priv.h": header("raft/raft_priv.h", '#include "raft/b.h"\n'),
                                      "src/core/raft/b.h": header("raft/b.h", '#include "raft/raft_priv.h"\n')}, "header cycle: "),
