@@ -254,7 +254,8 @@ struct raft_input {
 /* What a feed did to the log of the input's group, for the engine's entry cache (rule 4). */
 struct raft_fed {
     raft_index truncated_from; /* entries from here on are gone; 0: none. A SNAP_RECEIVED that
-                                  replaces the log gives the first index that it had */
+                                  replaces the log gives the first index of the old one, even
+                                  when it was empty: never 0 then */
     raft_index first;          /* first entry of the input that was appended; 0: none */
     raft_index last;
     uint32_t skipped; /* input entries before `first` that the log had already */

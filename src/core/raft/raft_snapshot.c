@@ -78,7 +78,7 @@ enum err raft_on_snap_received(struct raft_group *g, clk_ns now, const struct ra
     if (meta->term > g->term) {
         raft_become_follower(g, now, meta->term, 0);
     }
-    fed->truncated_from = g->log.last > g->log.base ? g->log.base + 1 : 0;
+    fed->truncated_from = g->log.base + 1; /* also when there was nothing: the log is another one */
     replace_log(g, meta);
     if (g->leader != 0) {
         struct raft_msg reply = raft_msg_to(g, RAFT_MSG_APPEND_REPLY, g->leader);

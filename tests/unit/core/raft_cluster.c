@@ -438,12 +438,9 @@ enum err rc_feed(struct rc *c, raft_node_id node, const struct raft_input *input
     if (err == ERR_OK && fed.truncated_from != 0) {
         assert_true(rc_view(c, node, group).role != RAFT_LEADER); /* Leader Append-Only */
     }
-    if (err == ERR_OK && input->kind == RAFT_IN_SNAP_RECEIVED) {
-        if (rc_view(c, node, group).first == input->snapshot->index + 1 &&
-            rc_view(c, node, group).last == input->snapshot->index) {
-            n->cache[group].base = input->snapshot->index;
-            n->cache[group].count = 0;
-        }
+    if (err == ERR_OK && input->kind == RAFT_IN_SNAP_RECEIVED && fed.truncated_from != 0) {
+        n->cache[group].base = input->snapshot->index;
+        n->cache[group].count = 0;
     } else {
         log_truncate(&n->cache[group], fed.truncated_from);
     }

@@ -566,6 +566,11 @@ static void late_or_matching_snapshots_replace_nothing(void **state)
     assert_int_equal(lone_view(l).first, 1);
     assert_null(lone_find(l, RAFT_FX_SNAP_INSTALL));
     lone_free(l);
+    struct lone_options options = {.voters = 3, .snapshot = 10, .applied = 10};
+    l = lone_new(&options);
+    assert_int_equal(receive(l, 5, 1), ERR_OK); /* older than the log itself */
+    assert_int_equal(lone_view(l).last, 10);
+    lone_free(l);
 }
 
 static void configuration_comes_from_the_snapshot(void **state)
@@ -575,6 +580,7 @@ static void configuration_comes_from_the_snapshot(void **state)
     struct lone *l = lone_new(&options);
     assert_false(lone_view(l).is_voter);
     assert_int_equal(receive(l, 50, 4), ERR_OK);
+    assert_int_equal(l->fed.truncated_from, 1); /* says that the log was replaced, empty or not */
     assert_true(lone_view(l).is_voter);
     assert_int_equal(lone_view(l).config.count, 3);
     assert_int_equal(lone_view(l).term, 4);

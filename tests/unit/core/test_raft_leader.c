@@ -530,8 +530,10 @@ static void older_snapshot_than_awaited_unblocks_all_the_same(void **state)
     lone_lead(l);
     struct raft_msg no = refusal(l, 22, 3, 1);
     assert_int_equal(lone_tell(l, &no), ERR_OK);
+    lone_clear(l);
     assert_int_equal(lone_ack(l, 2, 19, 0), ERR_OK);
     assert_int_equal(lone_view(l).peers[0].state, RAFT_SNAPSHOT);
+    assert_null(lone_find(l, RAFT_FX_SNAP_WANT));    /* one is under way */
     assert_int_equal(lone_ack(l, 2, 20, 0), ERR_OK); /* SNAP_SENT has not come */
     assert_int_equal(lone_view(l).peers[0].state, RAFT_STREAM);
     lone_free(l);
