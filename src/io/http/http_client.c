@@ -51,6 +51,8 @@ struct http_client_conn {
     uint32_t interims;
     enum client_conn_state state;
     bool sending;
+    bool complete; /* the answer; the news that the request has left is still on its way */
+    bool reusable; /* then: nothing came behind the answer */
     bool reused;   /* it has served another fetch before */
     bool got_byte; /* of the answer */
     bool again;    /* closing; then the fetch starts once more */
@@ -336,6 +338,18 @@ static size_t conn_read_head(struct http_client_conn *conn, struct bytes data)
     return used;
 }
 
+/* The whole answer is here. When all of the request has left too, on_sent comes in this turn, and
+ * the connection can be kept; when not, it cannot. */
+static void conn_complete(struct http_client_conn *conn, bool reusable)
+{
+    if (conn->sending && tcp_unsent(&conn->tcp) == 0) {
+        conn->reusable = reusable && !conn->complete;
+        conn->complete = true;
+        return;
+    }
+    conn_finish(conn, ERR_OK, reusable);
+}
+
 static void conn_on_recv(struct tcp_conn *tcp, enum err err, struct bytes data)
 {
     struct http_client_conn *conn = CONTAINER_OF(tcp, struct http_client_conn, tcp);
@@ -360,7 +374,7 @@ static void conn_on_recv(struct tcp_conn *tcp, enum err err, struct bytes data)
         }
     }
     if (conn->state == CONN_READING && conn->body.done) {
-        conn_finish(conn, ERR_OK, used == data.len);
+        conn_complete(conn, used == data.len);
     }
 }
 
@@ -371,6 +385,9 @@ static void conn_on_sent(struct tcp_send_req *req, enum err err)
     struct http_client_conn *conn = CONTAINER_OF(req, struct http_client_conn, send);
     (void)err; /* a failure shows when receiving, perhaps after an answer that tells more */
     conn->sending = false;
+    if (conn->complete && conn->state == CONN_READING) {
+        conn_finish(conn, ERR_OK, conn->reusable);
+    }
 }
 
 static void conn_on_connect(struct tcp_conn *tcp, enum err err)
@@ -438,6 +455,7 @@ static void conn_ask(struct http_client_conn *conn, struct http_fetch *fetch)
     fetch->conn = conn;
     conn->got_byte = false;
     conn->again = false;
+    conn->complete = false;
     conn->interims = 0;
     conn_expect_head(conn);
     int count = 1;

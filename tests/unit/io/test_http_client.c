@@ -3,6 +3,8 @@
 
 #include "http_test.h"
 
+#include <pthread.h>
+
 /* --- a fetch that remembers what it got --- */
 
 struct got {
@@ -298,6 +300,41 @@ static void refused_connection_is_told(void **state)
     both_close();
 }
 
+static void *serve(void *loop)
+{
+    loop_run(loop);
+    http_server_close(&web.server, web_closed);
+    while (!web.closed) {
+        loop_turn(loop, CLK_MS(20));
+    }
+    return NULL;
+}
+
+/* There an answer may come in one batch with the news that the request was sent. */
+static void connection_is_reused_with_a_server_on_another_thread(void **state)
+{
+    (void)state;
+    web_open();
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, serve, web.loop), 0);
+    struct loop *loop = test_loop();
+    client_open(loop);
+    struct got got;
+    for (int i = 0; i < 500; i++) {
+        fetch_prepare(&got, &web.addr, HTTP1_METHOD_PUT, "/a");
+        got.fetch.body = BYTES_LITERAL("value");
+        fetch_run(loop, &got);
+        assert_string_equal(got.body, "PUT /a? 5:value");
+    }
+    assert_int_equal(client.kept_count, 1);
+    client_close(loop);
+    loop_free(loop);
+    loop_stop(web.loop);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(metric_get(&web.server.stats.connections), 1);
+    loop_free(web.loop);
+}
+
 /* --- against a raw server: the test accepts and speaks --- */
 
 struct raw_server {
@@ -535,6 +572,7 @@ int main(void)
         cmocka_unit_test(fetch_beyond_the_limit_is_full),
         cmocka_unit_test(kept_connection_is_closed_after_its_time),
         cmocka_unit_test(refused_connection_is_told),
+        cmocka_unit_test(connection_is_reused_with_a_server_on_another_thread),
         cmocka_unit_test(idempotent_fetch_is_sent_again_when_a_kept_connection_was_closed),
         cmocka_unit_test(kept_connection_that_the_server_closed_is_not_used),
         cmocka_unit_test(answers_of_other_servers_are_understood_or_refused),
