@@ -241,31 +241,37 @@ static void used_count_set(struct wal_scan *scan)
 
 /* ---- cutting --------------------------------------------------------------------------------- */
 
-/* The last write is written again, what lies behind the end of the log becomes zeros, all is
- * synced. */
-static enum err tail_settle(struct wal_scan *scan, struct err_note *note)
+/* Where the leftovers of a torn write end: behind the last whole header, and behind a torn one. */
+static size_t leftovers_end(struct wal_scan *scan)
 {
-    struct wal_found *found = &scan->found[scan->at];
-    struct wal_recovery *recovery = &scan->wal->recovery;
     size_t end = scan->end_offset;
     struct wal_record record;
     for (size_t at = wal_scan_next(scan, end, 1, &record); at < scan->image_len;
          at = wal_scan_next(scan, at + WAL_ALIGN, 1, &record)) {
         end = at + wal_record_size(record.length);
     }
-    /* A header that is torn itself ends somewhere in the next 64 bytes. */
     size_t header_end = scan->end_offset + WAL_HEADER_BYTES;
     header_end = header_end < scan->image_len ? header_end : scan->image_len;
-    bool rests = false;
-    for (size_t i = scan->end_offset; i < header_end; i++) {
-        rests = rests || scan->image[i] != 0;
+    for (size_t i = scan->end_offset; i < header_end && end < header_end; i++) {
+        end = scan->image[i] != 0 ? header_end : end;
     }
-    if (end > scan->end_offset || rests) {
+    return end;
+}
+
+/* The last write is written again and synced, and what a torn write left behind it becomes zeros.
+ * With damage nothing is cut: the leftovers may be what proves that the damaged record had been
+ * durable, and the log goes on in another segment, whose header ends this one. */
+static enum err tail_settle(struct wal_scan *scan, bool damaged, struct err_note *note)
+{
+    struct wal_found *found = &scan->found[scan->at];
+    struct wal_recovery *recovery = &scan->wal->recovery;
+    size_t end = leftovers_end(scan);
+    if (end > scan->end_offset) {
         recovery->torn = true;
         recovery->torn_segment = found->number;
         recovery->torn_offset = scan->end_offset;
     }
-    end = end > header_end ? end : header_end;
+    end = damaged ? scan->end_offset : end;
     memset(scan->image + scan->end_offset, 0, end - scan->end_offset);
     enum err err = ERR_OK;
     if (end > scan->write_offset) {
@@ -317,22 +323,27 @@ static void segments_take(struct wal_scan *scan)
 
 /* Where appending goes on: behind the tail, or in a new segment when its header has something to
  * say. */
-static void tail_set(struct wal_scan *scan, size_t kept, bool at_end)
+static void tail_set(struct wal_scan *scan, size_t kept, bool in_place)
 {
     struct wal *wal = scan->wal;
-    bool damaged = wal->unknown_loss && wal->recovery.damage_count > 0;
-    for (size_t i = 0; i < wal->group_count; i++) {
-        damaged = damaged || wal->groups[i]->verdict == RAFT_BOOT_DAMAGED;
-    }
     const struct wal_found *tail = &scan->found[kept > 0 ? kept - 1 : scan->found_count - 1];
     wal->tail_segment = tail->number;
     wal->tail_size = (uint32_t)tail->size;
-    wal->tail_offset = at_end && !damaged ? (uint32_t)scan->end_offset : wal->tail_size;
+    wal->tail_offset = in_place ? (uint32_t)scan->end_offset : wal->tail_size;
     wal->tail_salt = wal_salt(wal->config.storage_id, wal->tail_segment);
     wal->next_sequence = scan->expected;
     wal->durable_sequence = scan->expected - 1;
     wal->durable_segment = wal->tail_segment;
     wal->durable_offset = wal->tail_offset;
+}
+
+static bool found_damage(const struct wal *wal)
+{
+    bool damaged = wal->unknown_loss && wal->recovery.damage_count > 0;
+    for (size_t i = 0; i < wal->group_count; i++) {
+        damaged = damaged || wal->groups[i]->verdict == RAFT_BOOT_DAMAGED;
+    }
+    return damaged;
 }
 
 static enum err recover(struct wal_scan *scan, struct err_note *note)
@@ -349,18 +360,19 @@ static enum err recover(struct wal_scan *scan, struct err_note *note)
     }
     wal->recovery.segments = scan->used_count;
     size_t kept = scan->used_count;
+    bool damaged = found_damage(wal);
     bool at_end = scan->ended && scan->end_offset > 0;
-    if (scan->ended) {
+    if (scan->ended && !damaged) {
         kept = scan->at + (at_end ? 1 : 0);
     }
     if (at_end) {
-        err = tail_settle(scan, note);
+        err = tail_settle(scan, damaged, note);
     } else if (scan->ended) {
         wal->recovery.torn = true;
         wal->recovery.torn_segment = scan->found[scan->at].number;
     }
     if (err == ERR_OK) {
-        tail_set(scan, kept, at_end);
+        tail_set(scan, kept, at_end && !damaged);
         err = rest_remove(scan, kept, note);
     }
     if (err == ERR_OK) {

@@ -498,6 +498,31 @@ static void a_lost_truncation_does_not_bring_old_entries_back(void **state)
     }
 }
 
+static void cutting_a_torn_write_keeps_the_proof_of_older_damage(void **state)
+{
+    (void)state;
+    struct wal_rig *rig = rig_new(46, SEGMENT);
+    rig_entries(rig, 1, 3, 64, 1);
+    rig_settle(rig);
+    rig_entries(rig, 1, 2, 64, 1);
+    rig_settle(rig);
+    rig_close(rig);
+    /* Entry 3 rots, and the write of 4 and 5 is torn: only 5 says that 3 had been durable. */
+    static const uint8_t zeros[WAL_HEADER_BYTES];
+    assert_true(mem_disk_overwrite(rig->disk, "wal-00000001", entry_offset(rig, 1, 4),
+                                   bytes_of(zeros, sizeof(zeros))));
+    assert_true(mem_disk_flip(rig->disk, "wal-00000001", entry_offset(rig, 1, 3) + 70, 1));
+    for (int start = 0; start < 3; start++) {
+        rig_open(rig);
+        raft_index last = 0;
+        assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_DAMAGED);
+        assert_int_equal(last, 2);
+        reopen(rig);
+        rig_close(rig);
+    }
+    rig_free(rig);
+}
+
 static struct wal_rig *long_rig(uint64_t seed)
 {
     struct wal_rig *rig = rig_new(seed, SEGMENT);
@@ -896,6 +921,7 @@ int main(void)
         cmocka_unit_test(damage_below_a_snapshot_does_no_harm),
         cmocka_unit_test(damage_stays_known_over_restarts_until_it_is_repaired),
         cmocka_unit_test(a_lost_truncation_does_not_bring_old_entries_back),
+        cmocka_unit_test(cutting_a_torn_write_keeps_the_proof_of_older_damage),
         cmocka_unit_test(a_missing_middle_segment_is_damage),
         cmocka_unit_test(a_missing_first_segment_is_damage),
         cmocka_unit_test(a_truncated_segment_is_damage),
