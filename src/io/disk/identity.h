@@ -53,7 +53,8 @@ ERR_CHECKED enum err identity_open(struct disk *disk, const struct identity_want
 ERR_CHECKED enum err identity_start(struct disk *disk, struct identity *identity,
                                     struct err_note *note);
 
-/* The directory becomes one of this cluster, durably; it belonged to none. Errors of disk_replace. */
+/* The directory becomes one of this cluster, durably; it belonged to none. Errors of
+ * disk_replace. */
 ERR_CHECKED enum err identity_adopt(struct disk *disk, struct identity *identity,
                                     uint64_t cluster_id, struct err_note *note);
 

@@ -29,8 +29,7 @@ struct check_key {
     struct bytes id;
 };
 
-/* ---- the set
- * ------------------------------------------------------------------------------------ */
+/* ---- the set --------------------------------------------------------------------------------- */
 
 static uint64_t key_hash(const struct check_key *key)
 {
@@ -97,8 +96,7 @@ static void let_go(struct owned *owned)
     health_release(owned);
 }
 
-/* ---- proposals
- * ---------------------------------------------------------------------------------- */
+/* ---- proposals ------------------------------------------------------------------------------- */
 
 static struct node_call system_call(void)
 {
@@ -206,8 +204,7 @@ bool health_verdict(struct owned *owned, enum registry_status status, struct byt
     return begun;
 }
 
-/* ---- TTL
- * ---------------------------------------------------------------------------------------- */
+/* ---- TTL ------------------------------------------------------------------------------------- */
 
 static void on_ttl(struct loop_timer *timer)
 {
@@ -226,8 +223,7 @@ void health_touch(struct owned *owned)
     }
 }
 
-/* ---- following the table
- * ------------------------------------------------------------------------ */
+/* ---- following the table --------------------------------------------------------------------- */
 
 static void take_definition(struct owned *owned, const struct registry_check *check)
 {
@@ -444,8 +440,7 @@ static void on_event(struct node_listener *listener, enum node_event event)
     }
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void on_edge(void *self)
 {

@@ -79,8 +79,7 @@ static struct renewal *renewal_new(struct bytes node_name, struct bytes check_id
     return renewal;
 }
 
-/* ---- the answer
- * --------------------------------------------------------------------------------- */
+/* ---- the answer ------------------------------------------------------------------------------ */
 
 static void on_answer(void *self)
 {
@@ -122,8 +121,7 @@ static void answer(void *self, enum err err)
     CHECK(posted == ERR_OK);
 }
 
-/* ---- deciding
- * ----------------------------------------------------------------------------------- */
+/* ---- deciding -------------------------------------------------------------------------------- */
 
 static void renew_here(struct renewal *renewal, struct owned *owned)
 {
@@ -205,8 +203,7 @@ static void decide(void *self)
     CHECK(err == ERR_OK);
 }
 
-/* ---- for the doors
- * ------------------------------------------------------------------------------ */
+/* ---- for the doors --------------------------------------------------------------------------- */
 
 enum err node_lease_renew(struct node_edge *edge, const struct node_call *call,
                           const struct node_lease *lease, struct node_lease_update *update)
@@ -242,8 +239,7 @@ void node_lease_cancel(struct node_edge *edge, struct node_lease_update *update)
     }
 }
 
-/* ---- frames
- * ------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static void on_renew(struct health *health, raft_node_id from, struct reader *in)
 {
@@ -303,8 +299,7 @@ static void on_frame(struct node_frame_handler *handler, raft_node_id from, uint
     }
 }
 
-/* ---- deadlines
- * ---------------------------------------------------------------------------------- */
+/* ---- deadlines ------------------------------------------------------------------------------- */
 
 static void expire(struct health *health, clk_ns before, enum err err)
 {

@@ -20,8 +20,7 @@ enum {
 
 #define LOOKUP_VALID CLK_S(30)
 
-/* ---- what to probe
- * ------------------------------------------------------------------------------ */
+/* ---- what to probe --------------------------------------------------------------------------- */
 
 /* "http://host[:port][/path]". False: not such a URL. */
 static bool parse_url(struct bytes url, struct probe_target *target)
@@ -101,8 +100,7 @@ void health_probe_free(struct owned *owned)
     owned->url = NULL;
 }
 
-/* ---- the verdict
- * -------------------------------------------------------------------------------- */
+/* ---- the verdict ----------------------------------------------------------------------------- */
 
 static void on_probe_time(struct loop_timer *timer)
 {
@@ -144,8 +142,7 @@ static void finish_failed(struct owned *owned, enum err err)
     finish(owned, REGISTRY_CRITICAL, text);
 }
 
-/* ---- HTTP
- * --------------------------------------------------------------------------------------- */
+/* ---- HTTP ------------------------------------------------------------------------------------ */
 
 static void on_answer(struct http_fetch *fetch, enum err err)
 {
@@ -185,8 +182,7 @@ static void fetch(struct owned *owned)
     http_fetch_start(&owned->health->client, &owned->fetch);
 }
 
-/* ---- TCP
- * ---------------------------------------------------------------------------------------- */
+/* ---- TCP ------------------------------------------------------------------------------------- */
 
 static void on_conn_closed(struct tcp_conn *conn)
 {
@@ -209,8 +205,7 @@ static void on_connect(struct tcp_conn *conn, enum err err)
     }
 }
 
-/* ---- one probe
- * ---------------------------------------------------------------------------------- */
+/* ---- one probe ------------------------------------------------------------------------------- */
 
 static void probe(struct owned *owned)
 {
