@@ -1,8 +1,9 @@
 /* Durable appends per second of the log on a real directory, by how many are outstanding at once.
  *
  * Usage: wal_append DIRECTORY [SECONDS]. Entries of 100 bytes in one group; each depth runs SECONDS
- * (1) on a fresh log that releases what is durable, so that segments are recycled as in a node. `us/op`
- * is processor time of this thread per append: the log, the loop and the kernel's side of the writes. */
+ * (1) on a fresh log that releases what is durable, so that segments are recycled as in a node.
+ * `us/op` is processor time of this thread per append: the log, the loop and the kernel's side of
+ * the writes. */
 #include "disk/disk.h"
 #include "loop/loop.h"
 #include "mem/mem.h"
@@ -129,6 +130,32 @@ static enum err set_up(struct bench *bench, struct disk *disk, struct err_note *
     return err == ERR_OK ? wal_open(disk, &config, &callbacks, &bench->wal, note) : err;
 }
 
+/* What the disk gives to anybody: one small write after the other, each synced. */
+static enum err run_floor(struct disk *disk, clk_ns length, struct err_note *note)
+{
+    enum {
+        STEP = PAYLOAD_BYTES + WAL_RECORD_HEADER_BYTES
+    };
+
+    static const uint8_t bytes[STEP] = {1};
+    struct disk_file *file = NULL;
+    enum err err = disk_create_filled(disk, "wal-floor", WAL_SEGMENT_BYTES_DEFAULT, &file, note);
+    clk_ns begun = now_ns(CLOCK_MONOTONIC);
+    uint64_t done = 0;
+    while (err == ERR_OK && now_ns(CLOCK_MONOTONIC) - begun < length) {
+        uint64_t offset = done * STEP % (WAL_SEGMENT_BYTES_DEFAULT - STEP);
+        err = disk_write(file, offset, bytes_of(bytes, sizeof(bytes)), note);
+        if (err == ERR_OK) {
+            err = disk_sync(file, note);
+        }
+        done++;
+    }
+    double seconds = (double)(now_ns(CLOCK_MONOTONIC) - begun) / 1e9;
+    printf("%6s %12.0f   (pwrite and fdatasync, blocking)\n", "floor", (double)done / seconds);
+    disk_close(file);
+    return err;
+}
+
 static void remove_segment(void *context, const char *name)
 {
     if (strncmp(name, "wal-", 4) == 0 && disk_remove(context, name, NULL) != ERR_OK) {
@@ -161,7 +188,8 @@ int main(int argc, char **argv)
     }
     printf("%s, %d bytes\n%6s %12s %10s %8s %9s %9s %8s\n", loop_backend_name(bench->loop),
            PAYLOAD_BYTES, "depth", "appends/s", "syncs/s", "per sync", "p50 us", "p99 us", "us/op");
-    for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++) {
+    err = run_floor(disk_loop_base(disk), CLK_S(seconds), &note);
+    for (size_t i = 0; err == ERR_OK && i < sizeof(depths) / sizeof(depths[0]); i++) {
         run_depth(bench, depths[i], CLK_S(seconds));
         settle(bench);
     }
@@ -170,7 +198,9 @@ int main(int argc, char **argv)
            (unsigned long long)stats.segments_made, (unsigned long long)stats.segments_recycled,
            (unsigned long long)stats.rotation_waits);
     wal_free(bench->wal);
-    err = disk_list(disk_loop_base(disk), remove_segment, disk_loop_base(disk), &note);
+    if (err == ERR_OK) {
+        err = disk_list(disk_loop_base(disk), remove_segment, disk_loop_base(disk), &note);
+    }
     disk_loop_close(disk);
     loop_free(bench->loop);
     mem_free(bench);

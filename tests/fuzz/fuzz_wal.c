@@ -34,7 +34,8 @@ static struct wal_config fuzz_config(void)
     return config;
 }
 
-/* ---- making segments ---------------------------------------------------------------------------- */
+/* ---- making segments
+ * ---------------------------------------------------------------------------- */
 
 struct cook {
     struct reader from;
@@ -177,7 +178,8 @@ static void raw_segments(struct mem_disk *disk, struct bytes bytes)
     mem_free(image);
 }
 
-/* ---- checking what is found ---------------------------------------------------------------------- */
+/* ---- checking what is found
+ * ---------------------------------------------------------------------- */
 
 struct summary {
     size_t groups;

@@ -291,6 +291,9 @@ enum err wal_compact(struct wal *wal, clk_ns now, raft_group_id id,
     }
     struct wal_group *group = wal_group_find(wal, id);
     CHECK(group != NULL && meta->index <= group->log.last);
+    if (meta->index <= group->snapshot.index) {
+        return ERR_OK;
+    }
     put_snapshot(wal, group, meta, false);
     appended(wal, now, 0);
     return ERR_OK;

@@ -202,7 +202,8 @@ void wal_flush(struct wal *wal);
 
 /* A snapshot of the group exists, durable, and the log goes on: writes a mark. Its entries up to
  * meta->index may be released when the mark is durable (wal_release takes care of that by itself).
- * Errors as wal_append. */
+ * Does nothing when there is a newer mark. Errors
+ * as wal_append. */
 ERR_CHECKED enum err wal_compact(struct wal *wal, clk_ns now, raft_group_id group,
                                  const struct raft_snapshot_meta *meta);
 

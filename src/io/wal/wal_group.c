@@ -264,6 +264,7 @@ void wal_groups_settle(struct wal *wal)
         settle_log(group);
         settle_boot(group);
         group->snapshot_durable = group->snapshot.index;
+        group->released = group->snapshot.index;
         group->snapshot_sequence = 0;
         group->hold_sequence = 0;
     }

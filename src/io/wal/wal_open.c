@@ -9,10 +9,6 @@
 
 #include <stdlib.h>
 
-enum {
-    ZERO_CHUNK_BYTES = WAL_FILL_CHUNK_BYTES
-};
-
 /* ---- names ----------------------------------------------------------------------------------- */
 
 struct listing {
@@ -405,7 +401,7 @@ enum err wal_open(struct disk *disk, const struct wal_config *config,
     wal->disk = disk;
     wal->groups = mem_alloc_array(config->groups_max, sizeof(struct wal_group *));
     wal->prepare.retry_at = CLK_NEVER;
-    wal->zeros = mem_alloc(ZERO_CHUNK_BYTES);
+    wal->zeros = mem_alloc(WAL_ZERO_BYTES);
     list_init(&wal->pending);
     list_init(&wal->batches_free);
     buf_init(&wal->scratch,

@@ -14,7 +14,8 @@
 #include "wal/wal_log.h"
 
 enum {
-    WAL_FILL_CHUNK_BYTES = 256 * 1024,
+    WAL_ZERO_BYTES = 64 * 1024,
+    WAL_FILL_PIECES = 4, /* of zeros in one write */
     WAL_BATCHES_CACHED = 4,
 };
 
@@ -80,7 +81,7 @@ enum wal_prepare_step {
 struct wal_prepare {
     enum wal_prepare_step step;
     struct disk_op op;
-    struct iovec iov;
+    struct iovec iov[WAL_FILL_PIECES];
     struct disk_file *file;
     uint32_t filled;
     bool low;        /* the last attempt met a full disk */

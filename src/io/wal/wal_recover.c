@@ -444,6 +444,15 @@ static enum err enter(struct wal_scan *scan, size_t *ret_offset)
     return apply_head(scan);
 }
 
+/* Nobody can walk over what is between two records that do not touch: the next entry of each group
+ * gets a point of its own. */
+static void walks_interrupted(struct wal *wal)
+{
+    for (size_t i = 0; i < wal->group_count; i++) {
+        wal->groups[i]->log.seam_due = true;
+    }
+}
+
 /* ---- the scan -------------------------------------------------------------------------------- */
 
 static enum err scan_records(struct wal_scan *scan, size_t offset)
@@ -465,6 +474,7 @@ static enum err scan_records(struct wal_scan *scan, size_t offset)
                 return ERR_OK; /* How much is lost shows at the next segment. */
             }
             lose_until(scan, record.sequence, offset, offset == 0);
+            walks_interrupted(scan->wal);
             offset = next;
             continue;
         }

@@ -83,11 +83,15 @@ static void fill_chunk(struct wal *wal)
 {
     struct wal_prepare *prepare = &wal->prepare;
     uint32_t left = wal->config.segment_bytes - prepare->filled;
-    uint32_t chunk = left < WAL_FILL_CHUNK_BYTES ? left : WAL_FILL_CHUNK_BYTES;
-    prepare->iov = (struct iovec){.iov_base = wal->zeros, .iov_len = chunk};
+    int pieces = 0;
+    for (; pieces < WAL_FILL_PIECES && left > 0; pieces++) {
+        uint32_t length = left < WAL_ZERO_BYTES ? left : WAL_ZERO_BYTES;
+        prepare->iov[pieces] = (struct iovec){.iov_base = wal->zeros, .iov_len = length};
+        left -= length;
+    }
     prepare->op.offset = prepare->filled;
-    prepare->op.iov = &prepare->iov;
-    prepare->op.iov_count = 1;
+    prepare->op.iov = prepare->iov;
+    prepare->op.iov_count = pieces;
     op_start(wal, WAL_PREPARE_FILL, DISK_WRITE);
 }
 

@@ -832,6 +832,21 @@ static void entries_are_read_back_across_segments_and_truncations(void **state)
     rig_free(rig);
 }
 
+static void what_another_group_lost_does_not_stop_a_read(void **state)
+{
+    (void)state;
+    for (uint64_t offset = 0; offset < 80; offset += 17) {
+        struct wal_rig *rig = damaged_rig(47);
+        assert_true(mem_disk_flip(rig->disk, "wal-00000001", entry_offset(rig, 1, 6) + offset, 3));
+        rig_open(rig);
+        raft_index last = 0;
+        assert_int_equal(verdict(rig, 1, &last), RAFT_BOOT_DAMAGED);
+        assert_int_equal(verdict(rig, 2, &last), RAFT_BOOT_CLEAN);
+        assert_reads_back(rig, 2, 1, 10);
+        rig_free(rig);
+    }
+}
+
 static void entries_that_are_not_durable_cannot_be_read_yet(void **state)
 {
     (void)state;
@@ -933,6 +948,7 @@ int main(void)
         cmocka_unit_test(space_that_comes_back_is_used),
         cmocka_unit_test(too_much_at_once_is_refused),
         cmocka_unit_test(entries_are_read_back_across_segments_and_truncations),
+        cmocka_unit_test(what_another_group_lost_does_not_stop_a_read),
         cmocka_unit_test(entries_that_are_not_durable_cannot_be_read_yet),
         cmocka_unit_test(an_entry_larger_than_the_buffer_says_what_it_needs),
         cmocka_unit_test(damage_met_by_a_read_is_named),
