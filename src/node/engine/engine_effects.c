@@ -23,8 +23,8 @@ void engine_log_changed(struct engine *engine, struct engine_group *group,
     uint64_t before = group->cache.end_bytes;
     for (raft_index index = fed->first; index <= fed->last; index++) {
         struct cached_entry entry = entries[fed->skipped + (index - fed->first)];
-        if (fed->term > 0) {
-            entry.term = fed->term;
+        if (entry.term == 0) {
+            entry.term = fed->term; /* proposed here; what peers send has its own */
         }
         engine_cache_append(&group->cache, &entry);
         if (entry.time_ms > group->last_time_ms) {
