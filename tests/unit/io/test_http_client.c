@@ -451,6 +451,46 @@ static void kept_connection_that_the_server_closed_is_not_used(void **state)
     raw_server_close();
 }
 
+static void connection_is_not_kept_when_the_server_says_close(void **state)
+{
+    (void)state;
+    raw_server_open();
+    struct got got;
+    fetch_prepare(&got, &raw_server.addr, HTTP1_METHOD_GET, "/1");
+    http_fetch_start(&client, &got.fetch);
+    int fd = raw_accept();
+    raw_read(fd);
+    raw_answer(fd, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1");
+    LOOP_UNTIL(raw_server.loop, got.done == 1);
+    assert_int_equal(got.err, ERR_OK);
+    assert_int_equal(client.kept_count, 0);
+    LOOP_UNTIL(raw_server.loop, client.conn_count == 0);
+    assert_int_equal(close(fd), 0);
+    raw_server_close();
+}
+
+static void cut_answer_is_not_read_to_its_far_end(void **state)
+{
+    (void)state;
+    raw_server_open();
+    struct got got;
+    static char part[128 * 1024];
+    fetch_prepare(&got, &raw_server.addr, HTTP1_METHOD_GET, "/1");
+    got.fetch.cut_body = true;
+    http_fetch_start(&client, &got.fetch);
+    int fd = raw_accept();
+    raw_read(fd);
+    raw_answer(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+    assert_int_equal(send(fd, part, sizeof(part), MSG_NOSIGNAL), sizeof(part));
+    LOOP_UNTIL(raw_server.loop, got.done == 1);
+    assert_int_equal(got.err, ERR_OK);
+    assert_int_equal(got.len, 4096);
+    assert_true(got.cut);
+    assert_int_equal(client.kept_count, 0);
+    assert_int_equal(close(fd), 0);
+    raw_server_close();
+}
+
 static const struct {
     const char *answer;
     enum err err;
@@ -575,6 +615,8 @@ int main(void)
         cmocka_unit_test(connection_is_reused_with_a_server_on_another_thread),
         cmocka_unit_test(idempotent_fetch_is_sent_again_when_a_kept_connection_was_closed),
         cmocka_unit_test(kept_connection_that_the_server_closed_is_not_used),
+        cmocka_unit_test(connection_is_not_kept_when_the_server_says_close),
+        cmocka_unit_test(cut_answer_is_not_read_to_its_far_end),
         cmocka_unit_test(answers_of_other_servers_are_understood_or_refused),
         cmocka_unit_test(endless_interim_answers_are_refused),
         cmocka_unit_test(answer_before_the_whole_request_was_sent_ends_the_connection),

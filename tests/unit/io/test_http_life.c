@@ -173,6 +173,11 @@ static void connections_over_the_limit_are_told_that_it_is_busy(void **state)
     assert_int_equal(strncmp(third.text, "HTTP/1.1 503 ", 13), 0);
     assert_non_null(strstr(third.text, "busy: "));
     assert_int_equal(metric_get(&web.server.stats.busy), 1);
+    struct raw waits = raw_open();
+    LOOP_UNTIL(web.loop, metric_gauge_get(&web.server.stats.open) >= 3);
+    raw_say(&first, "GET /again HTTP/1.1\r\nHost: h\r\n\r\n"); /* who was there stays welcome */
+    raw_wait(&first, "GET /again? 0:");
+    raw_close(&waits);
     raw_close(&third);
     LOOP_UNTIL(web.loop, metric_gauge_get(&web.server.stats.open) == 2);
     /* One that came over the limit is served when there is room by the time it asks. */
@@ -264,7 +269,7 @@ static void large_buffers_are_given_back(void **state)
     (void)state;
     web_open();
     struct raw raw = raw_open();
-    raw_say(&raw, "GET /big?len=3000000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    raw_say(&raw, "GET /big?len=300000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     raw_wait_end(&raw);
     LOOP_UNTIL(web.loop, web.server.exchange_count == 0);
     assert_true(web.server.free_bytes < 64 * 1024);
@@ -350,6 +355,32 @@ static void close_with_answers_on_their_way_is_clean(void **state)
     LOOP_UNTIL(web.loop, metric_get(&web.server.stats.requests) == 1);
     raw_close(&raw);
     web_close();
+}
+
+static void on_gone_only_counted(struct http_request *request)
+{
+    (void)request;
+    web.gone_count++;
+}
+
+static void handler_is_told_once_that_the_client_has_gone(void **state)
+{
+    (void)state;
+    web_open();
+    struct raw raw = raw_open();
+    raw_say(&raw, "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    LOOP_UNTIL(web.loop, web.held_count == 1);
+    web.held[0]->on_gone = on_gone_only_counted;
+    assert_int_equal(shutdown(raw.fd, SHUT_WR), 0);
+    LOOP_UNTIL(web.loop, web.gone_count == 1);
+    http_server_close(&web.server, web_closed);
+    LOOP_UNTIL(web.loop, metric_gauge_get(&web.server.stats.open) == 0);
+    assert_int_equal(web.gone_count, 1);
+    assert_int_equal(metric_get(&web.server.stats.gone), 1);
+    http_request_cancel(web.held[0]);
+    LOOP_UNTIL(web.loop, web.closed);
+    raw_close(&raw);
+    loop_free(web.loop);
 }
 
 /* --- streams --- */
@@ -445,8 +476,13 @@ static void stream_waits_for_a_slow_reader(void **state)
     assert_int_equal(err, ERR_FULL);
     http_respond_on_room(request, on_room);
     RAW_UNTIL(&raw, stream.rooms == 1);
+    stream_says(request, "x");
+    written++;
+    size_t before = raw.len;
+    RAW_UNTIL(&raw, raw.len > before);
     http_respond_end(request);
     raw_wait_end(&raw);
+    assert_int_equal(stream.rooms, 1);
     char *body = strstr(raw.text, "\r\n\r\n") + 4;
     assert_int_equal(strlen(body), written);
     raw_close(&raw);
@@ -617,6 +653,7 @@ int main(void)
         cmocka_unit_test(close_tells_those_who_hold_requests),
         cmocka_unit_test(close_waits_until_every_request_was_ended),
         cmocka_unit_test(close_with_answers_on_their_way_is_clean),
+        cmocka_unit_test(handler_is_told_once_that_the_client_has_gone),
         cmocka_unit_test(stream_is_chunked_and_the_connection_lives_on),
         cmocka_unit_test(stream_without_chunks_ends_with_the_connection),
         cmocka_unit_test(stream_waits_for_a_slow_reader),

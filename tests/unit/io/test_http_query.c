@@ -115,6 +115,22 @@ static void every_byte_can_be_encoded(void **state)
     }
 }
 
+static void escape_at_the_end_reads_nothing_behind_it(void **state)
+{
+    (void)state;
+    const char *texts[] = {"%", "%4", "abc%", "abc%f"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        size_t len = strlen(texts[i]);
+        uint8_t *exact = mem_alloc(len); /* the sanitizer watches its end */
+        memcpy(exact, texts[i], len);
+        struct bytes decoded;
+        assert_int_equal(
+            http_percent_decode(bytes_of(exact, len), HTTP_PLUS_IS_PLUS, &arena, &decoded),
+            ERR_BAD_INPUT);
+        mem_free(exact);
+    }
+}
+
 static void decoding_respects_the_arena(void **state)
 {
     (void)state;
@@ -135,6 +151,7 @@ int main(void)
         cmocka_unit_test(value_is_decoded_once),
         cmocka_unit_test(segments_are_split_before_decoding),
         cmocka_unit_test(every_byte_can_be_encoded),
+        cmocka_unit_test(escape_at_the_end_reads_nothing_behind_it),
         cmocka_unit_test(decoding_respects_the_arena),
     };
     return cmocka_run_group_tests(tests, arena_open, arena_close);

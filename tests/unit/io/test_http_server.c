@@ -417,6 +417,23 @@ static void reader_that_is_slow_stops_the_answers(void **state)
     web_close();
 }
 
+/* A few answers are enough when they are large. */
+static void large_answers_are_not_made_ahead(void **state)
+{
+    (void)state;
+    web_open();
+    struct raw raw = raw_open();
+    for (int i = 0; i < 12; i++) {
+        raw_say(&raw, "GET /big?len=3000000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    for (int i = 0; i < 50; i++) {
+        loop_turn(web.loop, CLK_MS(1));
+    }
+    assert_true(metric_get(&web.server.stats.requests) < 9);
+    raw_close(&raw);
+    web_close();
+}
+
 static void client_that_leaves_during_a_long_poll_is_noticed(void **state)
 {
     (void)state;
@@ -510,6 +527,7 @@ int main(void)
         cmocka_unit_test(pipelined_requests_are_handled_one_at_a_time_in_order),
         cmocka_unit_test(requests_sent_ahead_stay_with_the_client),
         cmocka_unit_test(reader_that_is_slow_stops_the_answers),
+        cmocka_unit_test(large_answers_are_not_made_ahead),
         cmocka_unit_test(client_that_leaves_during_a_long_poll_is_noticed),
         cmocka_unit_test(request_outlives_its_connection),
         cmocka_unit_test(half_closed_client_gets_its_answers),
