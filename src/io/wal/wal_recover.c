@@ -473,6 +473,11 @@ static enum err scan_records(struct wal_scan *scan, size_t offset)
             if (next >= scan->image_len || record.sequence >= scan->limit) {
                 return ERR_OK; /* How much is lost shows at the next segment. */
             }
+            if (record.sequence == scan->expected) {
+                /* Nothing is missing and yet it is not where it was written. */
+                damage_note(scan, 0, offset, 0);
+                suspect_all(scan->wal);
+            }
             lose_until(scan, record.sequence, offset, offset == 0);
             walks_interrupted(scan->wal);
             offset = next;
