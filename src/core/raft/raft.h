@@ -131,7 +131,8 @@ struct raft_msg {
     raft_index commit;  /* APPEND: leader's commit, never beyond what this message verifies */
     raft_index hint;    /* reject: where the leader should try next (by term run); APPEND to a
                              repairing follower: it is whole when it has everything up to here */
-    uint64_t token;     /* APPEND, its REPLY: read round; READ, READ_REPLY: the asker's token */
+    uint64_t token;     /* APPEND, its REPLY: read round; READ, READ_REPLY: the asker's token;
+                           PREVOTE, VOTE, their REPLYs: the asker's ballot */
     bool reject;        /* replies: refused */
     bool repairing;     /* APPEND_REPLY: the follower lost acknowledged entries: forget its match */
 };
@@ -175,7 +176,8 @@ void raft_host_free(struct raft_host *host);
 enum raft_boot_verdict {
     RAFT_BOOT_CLEAN, /* the log is whole (a torn tail was cut: it cannot have been acknowledged) */
     RAFT_BOOT_DAMAGED, /* something that may have been acknowledged is lost: neither vote nor lead
-                          until the log has been repaired from a leader */
+                          until the log has been repaired from a leader. Said
+                          at every start until a hard state with the repairing mark is durable */
 };
 
 /* A group as the WAL has it. Arrays are borrowed during the call. */

@@ -232,7 +232,9 @@ enum err raft_on_append_reply(struct raft_group *g, clk_ns now, const struct raf
         return ERR_BAD_INPUT;
     }
     p->last_heard = now;
-    if (msg->repairing && !p->repairing) {
+    bool damaged_again =
+        msg->repairing && msg->reject && msg->hint < p->match && msg->token >= p->token_min;
+    if (msg->repairing && (!p->repairing || damaged_again)) {
         raft_repair_mark(g, p);
     } else if (!msg->repairing && p->repairing && msg->token >= p->repair_token) {
         p->repairing = false; /* it has what its disk had lost, and more */

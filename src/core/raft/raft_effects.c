@@ -120,6 +120,7 @@ static bool ask_effect(struct raft_group *g, struct raft_progress *p, struct raf
     msg.term = pre ? g->term + 1 : g->term;
     msg.index = g->log.last;
     msg.log_term = raft_log_last_term(&g->log);
+    msg.token = g->ballot;
     send_effect(g, &msg, fx);
     return true;
 }

@@ -66,8 +66,11 @@ static bool hears_a_leader(const struct raft_group *g, clk_ns now)
     return now - contact < g->host->cfg.election_min;
 }
 
+/* The ballot is new over restarts too. A candidate whose disk was damaged may come to stand in the
+ * same term again with a shorter log; votes for the longer one must not elect it. */
 static void ask_voters(struct raft_group *g)
 {
+    g->ballot = raft_mint_token(g);
     for (uint32_t i = 0; i < g->peer_count; i++) {
         g->peers[i].granted = false;
         g->peers[i].ask = g->peers[i].role == RAFT_VOTER;
@@ -228,6 +231,7 @@ enum err raft_on_prevote(struct raft_group *g, clk_ns now, const struct raft_msg
     struct raft_msg reply = raft_msg_to(g, RAFT_MSG_PREVOTE_REPLY, msg->from);
     reply.term = grant ? msg->term : g->term;
     reply.reject = !grant;
+    reply.token = msg->token;
     raft_post(g, &reply);
     return ERR_OK;
 }
@@ -241,7 +245,8 @@ enum err raft_on_prevote_reply(struct raft_group *g, clk_ns now, const struct ra
         return ERR_OK;
     }
     struct raft_progress *p = raft_peer_find(g, msg->from);
-    if (g->role != RAFT_PRECANDIDATE || msg->term != g->term + 1 || p == NULL) {
+    bool mine = msg->term == g->term + 1 && msg->token == g->ballot;
+    if (g->role != RAFT_PRECANDIDATE || !mine || p == NULL) {
         return ERR_OK;
     }
     p->granted = true;
@@ -271,6 +276,7 @@ enum err raft_on_vote(struct raft_group *g, clk_ns now, const struct raft_msg *m
     }
     struct raft_msg reply = raft_msg_to(g, RAFT_MSG_VOTE_REPLY, msg->from);
     reply.reject = !grant;
+    reply.token = msg->token;
     raft_post(g, &reply);
     return ERR_OK;
 }
@@ -285,7 +291,8 @@ enum err raft_on_vote_reply(struct raft_group *g, clk_ns now, const struct raft_
     /* A vote that comes after the candidate's timeout does not count: raft_repair.c relies on
      * elections having an end. */
     bool in_time = g->role == RAFT_CANDIDATE && now < g->election_at;
-    if (!in_time || msg->term != g->term || msg->reject || p == NULL) {
+    bool mine = msg->term == g->term && msg->token == g->ballot;
+    if (!in_time || !mine || msg->reject || p == NULL) {
         return ERR_OK;
     }
     p->granted = true;

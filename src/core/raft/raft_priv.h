@@ -217,6 +217,7 @@ struct raft_group {
     bool self_member;      /* the active configuration names this node on this disk */
     bool self_voter;       /* and as a voter */
     uint64_t token;        /* newest round minted */
+    uint64_t ballot;       /* names this candidacy: answers to an earlier one do not count */
     uint64_t uncommitted_bytes;
 
     /* what the next drain has to say */

@@ -26,7 +26,7 @@
 
 void raft_repair_mark(struct raft_group *g, struct raft_progress *p)
 {
-    CHECK(g->role == RAFT_LEADER && !p->repairing);
+    CHECK(g->role == RAFT_LEADER);
     p->repairing = true;
     p->repair_index = 0;
     p->repair_token = raft_mint_token(g);

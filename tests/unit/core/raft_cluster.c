@@ -82,6 +82,9 @@ static uint32_t disks_with(struct rc *c, raft_group_id group, raft_index index)
         struct rc_disk *disk = &c->nodes[i].disks[group];
         const struct rc_entry *mine = log_at(&disk->log, index);
         bool has = disk->snapshot.index >= index || (mine != NULL && same_entry(mine, entry));
+        /* An acknowledgement from before the damage may come late: the disk owes the entry, and its
+         * node does not vote before it has it again. */
+        has = has || c->nodes[i].damaged[group] || disk->hard_state.repairing;
         bool counts = member->role == RAFT_VOTER && member->storage_id == c->nodes[i].storage_id;
         disks += has && counts ? 1 : 0;
     }
@@ -299,6 +302,7 @@ static void finish_write(struct rc_node *n)
     }
     if (fx->has_hard_state) {
         disk->hard_state = fx->hard_state;
+        n->damaged[write->group] = n->damaged[write->group] && !fx->hard_state.repairing;
     }
     log_truncate(&disk->log, fx->truncate_from);
     for (uint32_t i = 0; i < write->count; i++) {
@@ -753,7 +757,7 @@ static void open_group(struct rc *c, raft_node_id node, raft_group_id group)
     static struct raft_term_run runs[RC_LOG_MAX];
     static struct raft_boot_config configs[1];
     struct raft_boot boot = {.group = group,
-                             .verdict = n->damaged ? RAFT_BOOT_DAMAGED : RAFT_BOOT_CLEAN,
+                             .verdict = n->damaged[group] ? RAFT_BOOT_DAMAGED : RAFT_BOOT_CLEAN,
                              .hard_state = disk->hard_state,
                              .snapshot = disk->snapshot,
                              .runs = runs,
@@ -806,7 +810,6 @@ void rc_start(struct rc *c, raft_node_id node)
     for (raft_group_id group = 1; group <= c->options.groups; group++) {
         open_group(c, node, group);
     }
-    n->damaged = false;
     drain(c, node);
     for (uint32_t i = 1; i <= c->options.nodes; i++) {
         rc_connect(c, node, i);

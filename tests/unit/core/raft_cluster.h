@@ -73,7 +73,7 @@ struct rc_node {
     struct raft_host *host; /* NULL while it is down */
     uint64_t storage_id;
     uint64_t boot_count;
-    bool damaged; /* at the next start */
+    bool damaged[RC_GROUPS_MAX + 1]; /* until the mark is on the disk */
     bool disk_stuck;
     struct rc_disk disks[RC_GROUPS_MAX + 1];
     struct rc_log cache[RC_GROUPS_MAX + 1];

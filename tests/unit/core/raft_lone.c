@@ -107,6 +107,10 @@ void lone_drain(struct lone *l)
         l->count += got;
         for (size_t i = before; i < l->count; i++) {
             const struct raft_effect *fx = &l->effects[i];
+            if (fx->kind == RAFT_FX_SEND &&
+                (fx->msg.type == RAFT_MSG_PREVOTE || fx->msg.type == RAFT_MSG_VOTE)) {
+                l->ballot = fx->msg.token;
+            }
             if (fx->kind == RAFT_FX_WAL) {
                 assert_int_equal(fx->wal_seq, l->wal_seq + 1);
                 l->wal_seq = fx->wal_seq;
@@ -164,7 +168,12 @@ struct raft_msg lone_msg(enum raft_msg_type type, raft_node_id from, raft_term t
 
 enum err lone_tell(struct lone *l, const struct raft_msg *msg)
 {
-    return lone_append(l, msg, NULL);
+    struct raft_msg told = *msg;
+    bool vote = told.type == RAFT_MSG_PREVOTE_REPLY || told.type == RAFT_MSG_VOTE_REPLY;
+    if (vote && told.token == 0) {
+        told.token = l->ballot;
+    }
+    return lone_append(l, &told, NULL);
 }
 
 enum err lone_append(struct lone *l, const struct raft_msg *msg, const raft_term *terms)

@@ -21,6 +21,7 @@ struct lone {
     uint32_t config_size;
     struct raft_fed fed;
     uint64_t wal_seq; /* newest write seen */
+    uint64_t ballot;  /* of the newest (pre-)vote request; votes told without a token get it */
     size_t count;
     struct raft_effect effects[LONE_EFFECTS_MAX];
     uint32_t sent_max; /* entries that a SEND takes at most */

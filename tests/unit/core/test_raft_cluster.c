@@ -384,7 +384,7 @@ static void damage(struct rc *c, raft_node_id node, uint32_t entries)
     struct rc_disk *disk = &c->nodes[node].disks[1];
     disk->log.count -= entries < disk->log.count ? entries : disk->log.count;
     disk->hard_state.vote = 0;
-    c->nodes[node].damaged = true;
+    c->nodes[node].damaged[1] = true;
 }
 
 static void damaged_disk_is_repaired_before_it_votes(void **state)

@@ -86,6 +86,33 @@ static void votes_from_other_disks_do_not_count(void **state)
     lone_free(l);
 }
 
+static void votes_for_an_earlier_candidacy_do_not_count(void **state)
+{
+    (void)state;
+    struct lone_options options = {.voters = 3};
+    struct lone *l = lone_new(&options);
+    struct raft_input in = {.kind = RAFT_IN_CAMPAIGN, .group = 1};
+    assert_int_equal(lone_feed(l, &in), ERR_OK);
+    struct raft_msg yes = lone_msg(RAFT_MSG_PREVOTE_REPLY, 2, 2);
+    assert_int_equal(lone_tell(l, &yes), ERR_OK);
+    uint64_t ballot = l->ballot;
+    lone_free(l);
+    options.boot_count = 2; /* the disk went back: it stands in term 2 again */
+    l = lone_new(&options);
+    assert_int_equal(lone_feed(l, &in), ERR_OK);
+    assert_int_equal(lone_tell(l, &yes), ERR_OK);
+    assert_int_equal(lone_view(l).role, RAFT_CANDIDATE);
+    lone_durable(l);
+    yes.type = RAFT_MSG_VOTE_REPLY;
+    yes.token = ballot;
+    assert_int_equal(lone_tell(l, &yes), ERR_OK);
+    assert_int_equal(lone_view(l).role, RAFT_CANDIDATE);
+    yes.token = l->ballot;
+    assert_int_equal(lone_tell(l, &yes), ERR_OK);
+    assert_int_equal(lone_view(l).role, RAFT_LEADER);
+    lone_free(l);
+}
+
 static void vote_after_the_candidates_timeout_does_not_count(void **state)
 {
     (void)state;
@@ -769,12 +796,35 @@ static void damaged_followers_word_counts_only_after_its_repair(void **state)
     lone_free(l);
 }
 
+static void follower_damaged_twice_is_found_again(void **state)
+{
+    (void)state;
+    struct lone *l = leader_of(3, TERMS(1, 1, 1));
+    struct raft_msg reply = lone_msg(RAFT_MSG_APPEND_REPLY, 2, 2);
+    reply.repairing = true;
+    reply.index = 5;
+    assert_int_equal(lone_tell(l, &reply), ERR_OK);
+    reply.token = newest_token(l, 2);
+    assert_int_equal(lone_tell(l, &reply), ERR_OK);
+    assert_int_equal(lone_view(l).peers[0].match, 5);
+    reply.reject = true; /* restarted in the middle of its repair, with less */
+    reply.hint = 2;
+    reply.log_term = 1;
+    assert_int_equal(lone_tell(l, &reply), ERR_OK);
+    assert_int_equal(lone_view(l).peers[0].match, 0);
+    reply.token = newest_token(l, 2);
+    assert_int_equal(lone_tell(l, &reply), ERR_OK);
+    assert_int_equal(lone_sent(l, RAFT_MSG_APPEND, 2)->first, 3);
+    lone_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(own_vote_counts_only_when_durable),
         cmocka_unit_test(refusals_and_strangers_elect_nobody),
         cmocka_unit_test(votes_from_other_disks_do_not_count),
+        cmocka_unit_test(votes_for_an_earlier_candidacy_do_not_count),
         cmocka_unit_test(vote_after_the_candidates_timeout_does_not_count),
         cmocka_unit_test(leader_votes_for_nobody_else_in_its_term),
         cmocka_unit_test(term_starts_with_a_noop),
@@ -811,6 +861,7 @@ int main(void)
         cmocka_unit_test(follower_passes_its_reads_to_the_leader),
         cmocka_unit_test(answer_to_an_earlier_life_fits_no_read),
         cmocka_unit_test(damaged_followers_word_counts_only_after_its_repair),
+        cmocka_unit_test(follower_damaged_twice_is_found_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* Random lives of clusters of core/raft: what must hold, holds whatever network and disks do.
  *
  * Each seed is one run, exactly repeatable: RAFT_SEED=n runs that one alone, RAFT_SEEDS=n runs n of
- * them. The judge in raft_cluster.c looks at every step; at the end everything heals and must come
+ * them. FLOTILLA_TEST_SEED adds some that nobody has run before. The judge in raft_cluster.c looks at every step; at the end everything heals and must come
  * to rest equal (the liveness phase). */
 #include "raft_cluster.h"
 
@@ -13,7 +13,8 @@
 #include <stdlib.h>
 
 enum {
-    SEEDS = 120,
+    SEEDS = 110,
+    NEW_SEEDS = 10,
     STEPS = 500
 };
 
@@ -63,6 +64,37 @@ static void reset_connection(struct rc *c, raft_node_id a, raft_node_id b)
     struct raft_input down = {.kind = RAFT_IN_PEER_DOWN, .node = b};
     assert_int_equal(rc_feed(c, a, &down), ERR_OK);
     rc_connect(c, a, b);
+}
+
+static bool somebody_is_damaged(struct rc *c)
+{
+    for (uint32_t i = 1; i <= c->options.voters; i++) {
+        for (raft_group_id group = 1; group <= c->options.groups; group++) {
+            const struct rc_node *n = &c->nodes[i];
+            if (n->damaged[group] || n->disks[group].hard_state.repairing) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* A disk loses the end of what it promised, and finds out. One at a time, or no majority knows. */
+static void damage(struct rc *c, raft_node_id node)
+{
+    if (c->options.voters < 3 || c->nodes[node].host == NULL || somebody_is_damaged(c)) {
+        return;
+    }
+    rc_crash(c, node, 99);
+    for (raft_group_id group = 1; group <= c->options.groups; group++) {
+        struct rc_disk *disk = &c->nodes[node].disks[group];
+        uint32_t lost = (uint32_t)rnd_below(&c->rnd, 5);
+        disk->log.count -= lost < disk->log.count ? lost : disk->log.count;
+        disk->hard_state.term -= disk->hard_state.term > 0 ? rnd_below(&c->rnd, 2) : 0;
+        disk->hard_state.vote = 0;
+        c->nodes[node].damaged[group] = true;
+    }
+    rc_start(c, node);
 }
 
 static void mend_network(struct rc *c)
@@ -130,6 +162,8 @@ static void act(struct rc *c)
         mend_network(c);
     } else if (dice < 17) {
         strike_leader(c, group);
+    } else if (dice < 18) {
+        damage(c, node);
     } else if (c->nodes[node].host == NULL) {
         if (dice < 60) {
             rc_start(c, node);
@@ -177,7 +211,17 @@ static struct rc_options options_of(uint64_t seed, bool duels)
     return options;
 }
 
-static void live(uint64_t seed)
+static uint64_t fingerprint(struct rc *c)
+{
+    uint64_t print = c->now;
+    for (uint32_t i = 1; i <= c->options.nodes; i++) {
+        print = print * 31 + raft_fingerprint(c->nodes[i].host);
+    }
+    return print;
+}
+
+/* Returns the fingerprint of the end. */
+static uint64_t live(uint64_t seed)
 {
     bool duels = seed % 8 == 0;
     struct rc_options options = options_of(seed, duels);
@@ -203,7 +247,9 @@ static void live(uint64_t seed)
             assert_int_equal(rc_view(c, i, group).applied, c->commit[group]);
         }
     }
+    uint64_t print = fingerprint(c);
     rc_free(c);
+    return print;
 }
 
 static void every_life_keeps_the_promises_and_comes_to_rest(void **state)
@@ -214,7 +260,20 @@ static void every_life_keeps_the_promises_and_comes_to_rest(void **state)
     uint64_t last = only != 0 ? only : number_from_env("RAFT_SEEDS", SEEDS);
     for (uint64_t seed = first; seed <= last; seed++) {
         print_message("seed %lu\n", seed);
-        live(seed);
+        (void)live(seed);
+    }
+    uint64_t fresh = number_from_env("FLOTILLA_TEST_SEED", 0) % (UINT64_MAX / 2);
+    for (uint64_t i = 1; i <= NEW_SEEDS && fresh != 0 && only == 0; i++) {
+        print_message("seed %lu\n", fresh + i);
+        (void)live(fresh + i);
+    }
+}
+
+static void equal_seeds_give_equal_lives(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1000; seed < 1008; seed++) {
+        assert_int_equal(live(seed), live(seed));
     }
 }
 
@@ -222,6 +281,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_life_keeps_the_promises_and_comes_to_rest),
+        cmocka_unit_test(equal_seeds_give_equal_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
