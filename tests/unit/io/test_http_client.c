@@ -451,21 +451,32 @@ static void kept_connection_that_the_server_closed_is_not_used(void **state)
     raw_server_close();
 }
 
-static void connection_is_not_kept_when_the_server_says_close(void **state)
+/* The server leaves its side open each time. */
+static void connection_is_not_kept(const char *answer, bool fresh)
 {
-    (void)state;
-    raw_server_open();
     struct got got;
     fetch_prepare(&got, &raw_server.addr, HTTP1_METHOD_GET, "/1");
+    got.fetch.fresh = fresh;
     http_fetch_start(&client, &got.fetch);
     int fd = raw_accept();
     raw_read(fd);
-    raw_answer(fd, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1");
+    raw_answer(fd, answer);
     LOOP_UNTIL(raw_server.loop, got.done == 1);
     assert_int_equal(got.err, ERR_OK);
     assert_int_equal(client.kept_count, 0);
     LOOP_UNTIL(raw_server.loop, client.conn_count == 0);
     assert_int_equal(close(fd), 0);
+}
+
+static void connection_that_cannot_be_trusted_is_not_kept(void **state)
+{
+    (void)state;
+    raw_server_open();
+    connection_is_not_kept("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1",
+                           false);
+    connection_is_not_kept("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1HTTP/1.1 200 OK\r\n",
+                           false);
+    connection_is_not_kept("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1", true);
     raw_server_close();
 }
 
@@ -615,7 +626,7 @@ int main(void)
         cmocka_unit_test(connection_is_reused_with_a_server_on_another_thread),
         cmocka_unit_test(idempotent_fetch_is_sent_again_when_a_kept_connection_was_closed),
         cmocka_unit_test(kept_connection_that_the_server_closed_is_not_used),
-        cmocka_unit_test(connection_is_not_kept_when_the_server_says_close),
+        cmocka_unit_test(connection_that_cannot_be_trusted_is_not_kept),
         cmocka_unit_test(cut_answer_is_not_read_to_its_far_end),
         cmocka_unit_test(answers_of_other_servers_are_understood_or_refused),
         cmocka_unit_test(endless_interim_answers_are_refused),
