@@ -51,7 +51,7 @@ struct raft_group *raft_group_new(struct raft_host *host, const struct raft_boot
     g->term = boot->hard_state.term;
     g->vote = boot->hard_state.vote;
     g->repairing = boot->hard_state.repairing || boot->verdict == RAFT_BOOT_DAMAGED;
-    g->hard_state_dirty = g->repairing && !boot->hard_state.repairing;
+    g->hard_state_dirty = boot->verdict == RAFT_BOOT_DAMAGED; /* the mark outlives this start */
     if (g->term < raft_log_last_term(&g->log)) {
         CHECK(g->repairing); /* the damage took the record of the term */
         g->term = raft_log_last_term(&g->log);
