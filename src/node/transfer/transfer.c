@@ -159,7 +159,7 @@ enum err transfer_send(struct transfer *transfer, raft_group_id group, raft_node
 
 enum err transfer_frame(struct transfer *transfer, raft_node_id from, struct bytes body)
 {
-    struct transfer_msg msg = {0};
+    struct transfer_msg msg = {.kind = TRANSFER_WAIT};
     enum err err = transfer_decode(body, &msg);
     if (err != ERR_OK || transfer->stopping) {
         return err;

@@ -186,7 +186,8 @@ static void done(struct job *job)
     advance(in);
 }
 
-/* Is another transfer of the same peer or group still there? */
+/* Is another transfer of the same peer or group still there? Then its file is not closed yet, and a
+ * peer that makes offers without end has one job at a time. */
 static bool must_wait(const struct transfer_in *in)
 {
     LIST_FOREACH (link, &in->transfer->ins) {

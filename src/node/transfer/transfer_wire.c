@@ -41,7 +41,7 @@ static bool decode_rest(struct reader *r, struct transfer_msg *msg)
 enum err transfer_decode(struct bytes body, struct transfer_msg *ret_msg)
 {
     struct reader r = reader_of(body);
-    struct transfer_msg msg = {0};
+    struct transfer_msg msg = {.kind = TRANSFER_WAIT};
     uint8_t version = read_u8(&r);
     uint8_t kind = read_u8(&r);
     (void)read_u16(&r);

@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,9 @@ enum {
 /* --- a disk that fails on demand --- */
 
 static atomic_int writes_until_full = -1; /* < 0: never */
+static atomic_bool write_holds;           /* the next write waits for write_go */
+static atomic_bool write_is_held;
+static sem_t write_go;
 
 enum err __real_snapshot_sink_write(struct snapshot_sink *sink, uint64_t offset, struct bytes chunk,
                                     struct err_note *note);
@@ -40,6 +44,12 @@ enum err __wrap_snapshot_sink_write(struct snapshot_sink *sink, uint64_t offset,
 enum err __wrap_snapshot_sink_write(struct snapshot_sink *sink, uint64_t offset, struct bytes chunk,
                                     struct err_note *note)
 {
+    if (atomic_exchange(&write_holds, false)) {
+        write_is_held = true;
+        while (sem_wait(&write_go) != 0) {
+        }
+        write_is_held = false;
+    }
     if (writes_until_full >= 0 && writes_until_full-- == 0) {
         return err_note_set(note, ERR_NO_SPACE, "cannot write: the disk is full");
     }
@@ -84,6 +94,7 @@ struct world {
     uint64_t chunk_bytes; /* of all chunks delivered */
     int in_flight;        /* chunks without an ACK, of node 1 */
     int in_flight_max;
+    int accepts;
     uint64_t resumed_at; /* offset of the last ACCEPT */
 };
 
@@ -153,6 +164,7 @@ static void deliver(struct world *w, struct frame *frame)
     } else if (kind == KIND_ACK && frame->to == 1) {
         w->in_flight--;
     } else if (kind == KIND_ACCEPT) {
+        w->accepts++;
         w->resumed_at = get_u64(frame->bytes + HEAD);
     }
     if (kind == w->lose_kind) {
@@ -211,6 +223,7 @@ static int set_up(void **state)
     w->loop = test_loop();
     list_init(&w->frames);
     writes_until_full = -1;
+    assert_int_equal(sem_init(&write_go, 0, 0), 0);
     const char *base = getenv("TMPDIR");
     for (raft_node_id id = 1; id <= SIDES; id++) {
         struct side *side = &w->sides[id];
@@ -243,6 +256,7 @@ static int tear_down(void **state)
         side_stop(&w->sides[id]);
         remove_dir(w->sides[id].path);
     }
+    assert_int_equal(sem_destroy(&write_go), 0);
     drop_frames(w);
     assert_int_equal(loop_active_count(w->loop), 0);
     loop_free(w->loop);
@@ -451,6 +465,44 @@ static void a_sender_that_restarts_is_resumed(void **state)
     assert_true(has_file(&w->sides[2], &info));
 }
 
+static void two_transfers_never_write_one_file(void **state)
+{
+    struct world *w = *state;
+    struct snapshot_info info = make_file(&w->sides[1], GROUP, 100, ROWS);
+    write_holds = true;
+    send_ok(&w->sides[1], GROUP, 2, 1);
+    UNTIL(w, write_is_held);
+    side_stop(&w->sides[1]);
+    side_start(&w->sides[1]);
+    assert_int_equal(w->accepts, 1);
+    send_ok(&w->sides[1], GROUP, 2, 1);
+    clk_ns begun = loop_now(w->loop);
+    UNTIL(w, loop_now(w->loop) - begun > CLK_MS(500));
+    assert_int_equal(w->accepts, 1);
+    assert_int_equal(sem_post(&write_go), 0);
+    UNTIL(w, w->sides[1].sent_count == 2);
+    assert_int_equal(w->sides[1].sent_err, ERR_OK);
+    assert_int_equal(w->accepts, 2);
+    assert_int_equal(w->resumed_at, TRANSFER_CHUNK_MAX);
+    assert_true(has_file(&w->sides[2], &info));
+}
+
+static void a_group_is_free_again_when_its_sender_is_gone(void **state)
+{
+    struct world *w = *state;
+    (void)make_file(&w->sides[1], GROUP, 100, ROWS);
+    struct snapshot_info info = make_file(&w->sides[3], GROUP, 90, ROWS);
+    w->cut_after_chunks = 3;
+    send_ok(&w->sides[1], GROUP, 2, 1);
+    UNTIL(w, w->sides[1].sent_count == 1);
+    w->cut = false;
+    send_ok(&w->sides[3], GROUP, 2, 1);
+    UNTIL(w, w->sides[3].sent_count == 1);
+    assert_int_equal(w->sides[3].sent_err, ERR_OK);
+    assert_true(has_file(&w->sides[2], &info));
+    assert_false(has_part(&w->sides[2])); /* that of the other file is gone */
+}
+
 static void a_damaged_chunk_is_found_at_the_end(void **state)
 {
     struct world *w = *state;
@@ -527,18 +579,27 @@ static void a_lost_chunk_is_noticed(void **state)
     assert_true(has_file(&w->sides[2], &info));
 }
 
-static void a_silent_receiver_ends_the_send(void **state)
+/* Node 3 never hears of its offer; node 2 has a slow disk, and says so. */
+static void silence_ends_a_send_but_a_slow_disk_does_not(void **state)
 {
     struct world *w = *state;
     (void)make_file(&w->sides[1], GROUP, 100, ROWS);
     w->lose_kind = KIND_OFFER;
     clk_ns begun = loop_now(w->loop);
+    send_ok(&w->sides[1], GROUP, 3, 1);
+    UNTIL(w, w->lose_kind == 0);
+    write_holds = true;
     send_ok(&w->sides[1], GROUP, 2, 1);
     UNTIL(w, w->sides[1].sent_count == 1);
     assert_int_equal(w->sides[1].sent_err, ERR_TIMEOUT);
     assert_true(loop_now(w->loop) - begun >= CLK_S(5));
-    send_ok(&w->sides[1], GROUP, 2, 1);
+    UNTIL(w, loop_now(w->loop) - begun >= CLK_MS(6500));
+    assert_int_equal(w->sides[1].sent_count, 1);
+    assert_int_equal(sem_post(&write_go), 0);
     UNTIL(w, w->sides[1].sent_count == 2);
+    assert_int_equal(w->sides[1].sent_err, ERR_OK);
+    send_ok(&w->sides[1], GROUP, 3, 1);
+    UNTIL(w, w->sides[1].sent_count == 3);
     assert_int_equal(w->sides[1].sent_err, ERR_OK);
 }
 
@@ -662,12 +723,14 @@ int main(void)
         CASE(two_nodes_send_to_each_other),
         CASE(a_broken_transfer_goes_on_where_it_was),
         CASE(a_sender_that_restarts_is_resumed),
+        CASE(two_transfers_never_write_one_file),
+        CASE(a_group_is_free_again_when_its_sender_is_gone),
         CASE(a_damaged_chunk_is_found_at_the_end),
         CASE(a_file_that_is_too_large_is_refused),
         CASE(a_full_disk_at_the_receiver_is_told),
         CASE(a_group_comes_from_one_node_at_a_time),
         CASE(a_lost_chunk_is_noticed),
-        CASE(a_silent_receiver_ends_the_send),
+        CASE(silence_ends_a_send_but_a_slow_disk_does_not),
         CASE(an_offer_waits_for_its_connection),
         CASE(everything_that_is_under_way_ends_with_a_stop),
         CASE(malformed_frames_are_refused),
