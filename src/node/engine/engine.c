@@ -287,6 +287,11 @@ void engine_applied(struct engine *engine, clk_ns now, raft_group_id group, raft
     if (g->handed < index) {
         g->handed = index; /* by a snapshot */
     }
+    if (g->installing > 0 && index >= g->installing) {
+        g->installing = 0;
+        g->replaced = true;
+        engine_fifo_release(&g->cache.payloads, g->cache.first - 1);
+    }
     engine_feed(engine,
                 &(struct raft_input){.kind = RAFT_IN_APPLIED, .group = group, .index = index});
     if (index <= g->cache.last) {

@@ -14,7 +14,7 @@
  *   out with its entry.
  *
  * Proposer streams (design, "Forwarding"): each node numbers its commands 1, 2, 3, ... per group
- * and incarnation (boot count). The leader appends them in that order, without gaps; which number
+ * and incarnation (made of the boot count). The leader appends them in that order, without gaps; which number
  * comes next it knows once the no-op of its own term is applied, because then the applied state
  * holds the last number of everybody. After a new leader or a lost frame the origin sends again
  * from the number that the leader asks for. A proposal that was never sent can be withdrawn: its
@@ -71,12 +71,13 @@ struct engine_env {
     /* Committed entries in order, to be applied; answer with engine_applied. */
     void (*apply)(void *self, raft_group_id group, const struct engine_entry *entries,
                   size_t count);
-    /* The last command of a proposer that the state machine has applied; 0, 0 when none. Asked only
-     * when this node has just become leader, for entries that engine_applied has covered. */
+    /* The last command of a proposer that the state machine has applied; 0, 0 when none. Asked
+     * when this node has just become leader, and after a snapshot was installed, for entries that
+     * engine_applied has covered. */
     void (*proposer_last)(void *self, raft_group_id group, raft_node_id node,
                           uint64_t *ret_incarnation, uint64_t *ret_sequence);
     /* A proposal will not be answered by env->apply: ERR_NO_LEADER (certainly not done),
-     * ERR_UNKNOWN (its deadline passed after it was sent). */
+     * ERR_UNKNOWN (its deadline passed after it was sent, or its entry came inside a snapshot). */
     void (*proposal_failed)(void *self, uint64_t tag, enum err err);
     /* ERR_OK: answer the read once `index` is applied. ERR_NO_LEADER: ask again. */
     void (*read_done)(void *self, uint64_t tag, enum err err, raft_index index);

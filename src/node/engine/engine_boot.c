@@ -81,7 +81,7 @@ enum err engine_boot_groups(struct engine *engine, const raft_index *applied, st
     for (uint32_t i = 0; i < engine->cfg.group_count; i++) {
         struct engine_group *group = &engine->groups[i];
         group->id = i + 1;
-        engine_stream_init(&group->stream);
+        engine_stream_init(engine, &group->stream);
         if (err == ERR_OK) {
             err = boot_group(engine, group, applied[i], note);
         }

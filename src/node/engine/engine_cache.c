@@ -70,13 +70,13 @@ void engine_cache_truncate(struct engine_cache *cache, raft_index from)
         cache->last--;
     }
     if (from <= cache->first) {
+        engine_fifo_release(&cache->payloads, UINT64_MAX);
         engine_cache_reset(cache, from - 1);
     }
 }
 
 void engine_cache_reset(struct engine_cache *cache, raft_index last)
 {
-    engine_fifo_release(&cache->payloads, UINT64_MAX);
     cache->first = last + 1;
     cache->last = last;
     cache->bytes = 0;

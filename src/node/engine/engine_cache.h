@@ -38,7 +38,8 @@ void engine_cache_done(struct engine_cache *cache);
 void engine_cache_append(struct engine_cache *cache, const struct cached_entry *entry);
 /* Forgets [from, last]; from may be below first. */
 void engine_cache_truncate(struct engine_cache *cache, raft_index from);
-/* Everything is gone and the log continues after `last` (a snapshot replaced it). */
+/* Everything is gone and the log continues after `last` (a snapshot replaced it). The payloads stay
+ * in memory until they are released: some may be being applied. */
 void engine_cache_reset(struct engine_cache *cache, raft_index last);
 /* Forgets oldest entries, none beyond upto, until at most bytes_max remain. */
 void engine_cache_evict(struct engine_cache *cache, raft_index upto, uint64_t bytes_max);

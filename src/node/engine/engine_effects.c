@@ -67,8 +67,14 @@ static enum err write_wal(struct engine *engine, struct engine_group *group,
         .truncate_from = effect->truncate_from,
         .snapshot = effect->has_snapshot ? effect->snapshot : NULL,
     };
-    if (effect->first > 0) {
-        write.entry_count = effect->last - effect->first + 1;
+    if (effect->first > 0 && effect->first < group->cache.first) {
+        /* Held while a snapshot replaced the log; the write of its mark follows. */
+        write.truncate_from = effect->first;
+    } else if (effect->first > 0) {
+        /* Held while the log was cut: the rest comes with the next write. */
+        raft_index last = effect->last < group->cache.last ? effect->last : group->cache.last;
+        write.entry_count = last + 1 > effect->first ? last + 1 - effect->first : 0;
+        write.truncate_from = write.entry_count == 0 ? effect->first : write.truncate_from;
         struct wal_entry *entries = scratch_for(engine, write.entry_count);
         for (size_t i = 0; i < write.entry_count; i++) {
             const struct cached_entry *entry = engine_cache_at(&group->cache, effect->first + i);
@@ -136,6 +142,13 @@ static void on_apply(struct engine *engine, struct engine_group *group, raft_ind
     }
 }
 
+bool engine_is_busy(const struct engine *engine, const struct engine_group *group)
+{
+    uint64_t unapplied = engine_cache_bytes_after(&group->cache, group->applied);
+    uint64_t unknown = engine_cache_bytes_after(&group->cache, group->handed);
+    return unapplied > unknown + engine->cfg.unapplied_bytes_max;
+}
+
 static void on_role(struct engine *engine, struct engine_group *group)
 {
     /* Whoever leads now knows by itself what it has of our proposals: ask, and begin with the
@@ -172,6 +185,7 @@ static bool carry_out(struct engine *engine, const struct raft_effect *effect)
         env->snapshot_send(env->self, group->id, effect->node, effect->index);
         break;
     case RAFT_FX_SNAP_INSTALL:
+        group->installing = effect->snapshot->index;
         env->snapshot_install(env->self, group->id, effect->snapshot);
         break;
     case RAFT_FX_ROLE:

@@ -44,6 +44,8 @@ struct pending {
 
 /* This node's numbered proposals in one group. Holds the numbers [first, next). */
 struct stream {
+    uint64_t incarnation; /* of this numbering; higher than any that the node used before */
+    uint64_t overtaken;   /* the leader knows of this incarnation: a higher one is needed; 0: no */
     struct pending *ring;
     size_t ring_size;
     uint64_t first;
@@ -76,6 +78,8 @@ struct engine_group {
     raft_index snapshot_index;
     uint64_t log_bytes; /* appended since the last snapshot */
     bool snapshot_running;
+    raft_index installing; /* snapshot that env->snapshot_install was asked for; 0: none */
+    bool replaced;         /* a snapshot was installed: proposals in it are still pending here */
 };
 
 /* An append whose entries must be read from the WAL first. */
@@ -101,6 +105,7 @@ struct engine_peer {
     struct list fetches; /* struct fetch, oldest first; the first one is being read */
     uint32_t fetch_count;
     bool reading;
+    bool read_void; /* the fetch that the read under way was for is gone */
     struct wal_read read;
     uint8_t *read_buffer; /* while there are fetches */
     struct wal_entry *read_entries;
@@ -144,6 +149,11 @@ void engine_feed(struct engine *engine, const struct raft_input *input);
 void engine_log_changed(struct engine *engine, struct engine_group *group,
                         const struct raft_fed *fed, const struct cached_entry *entries);
 
+/* A state machine that lags behind what it was given bounds what the log may take in. What is in
+ * the log and not known to be committed does not count: after a restart that can be much, and only
+ * more entries make it known. */
+bool engine_is_busy(const struct engine *engine, const struct engine_group *group);
+
 /* engine_send.c */
 void engine_send_msg(struct engine *engine, const struct raft_effect *effect);
 /* Moves gated messages whose write is durable into the frames, then hands the frames out. */
@@ -153,7 +163,7 @@ void engine_send_now(struct engine *engine, raft_node_id to, struct bytes messag
 void engine_send_drop(struct engine_peer *peer);
 
 /* engine_stream.c */
-void engine_stream_init(struct stream *stream);
+void engine_stream_init(struct engine *engine, struct stream *stream);
 void engine_stream_done(struct stream *stream);
 /* Sends, accepts and expires what is due. */
 void engine_stream_turn(struct engine *engine, struct engine_group *group);

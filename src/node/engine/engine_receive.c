@@ -58,20 +58,13 @@ static enum err read_entries(struct reader *in, struct received *into)
     return reader_ok(in) ? ERR_OK : ERR_BAD_INPUT;
 }
 
-/* A state machine that lags behind the log bounds what the log may take in: an append that is
- * dropped comes again, at the leader's pace. */
-static bool too_far_ahead(const struct engine *engine, const struct engine_group *group)
-{
-    return engine_cache_bytes_after(&group->cache, group->applied) >
-           engine->cfg.unapplied_bytes_max;
-}
-
 static enum err receive_append(struct engine *engine, struct engine_group *group,
                                const struct raft_msg *msg, struct reader *in)
 {
     struct received received = {0};
     enum err err = read_entries(in, &received);
-    if (err == ERR_OK && (received.count == 0 || !too_far_ahead(engine, group))) {
+    /* An append that is dropped comes again, at the leader's pace. */
+    if (err == ERR_OK && (received.count == 0 || !engine_is_busy(engine, group))) {
         struct raft_fed fed = {0};
         struct raft_input input = {
             .kind = RAFT_IN_MSG,

@@ -60,6 +60,7 @@ void engine_send_drop(struct engine_peer *peer)
         mem_free(CONTAINER_OF(link, struct fetch, link));
     }
     peer->fetch_count = 0;
+    peer->read_void = peer->reading;
 }
 
 static void gate(struct engine_peer *peer, uint64_t after_wal_seq, struct bytes message)
@@ -179,11 +180,15 @@ static void send_fetched(struct engine_peer *peer, const struct fetch *fetch)
 static void on_read(struct wal_read *read, enum err err)
 {
     struct engine_peer *peer = CONTAINER_OF(read, struct engine_peer, read);
+    bool wanted = !peer->read_void;
     peer->reading = false;
-    struct list *link = list_pop_front(&peer->fetches);
-    if (link == NULL) {
-        return; /* the connection broke meanwhile */
+    peer->read_void = false;
+    if (!wanted) {
+        fetch_next(peer); /* the connection broke meanwhile */
+        return;
     }
+    struct list *link = list_pop_front(&peer->fetches);
+    CHECK(link != NULL);
     struct fetch *fetch = CONTAINER_OF(link, struct fetch, link);
     peer->fetch_count--;
     if (err == ERR_TOO_LARGE) {
@@ -192,7 +197,8 @@ static void on_read(struct wal_read *read, enum err err)
         list_push_front(&peer->fetches, &fetch->link);
         peer->fetch_count++;
     } else {
-        if (err == ERR_OK && fetch->first == read->first && fetch->msg.group == read->group) {
+        CHECK(fetch->first == read->first && fetch->msg.group == read->group);
+        if (err == ERR_OK) {
             send_fetched(peer, fetch);
         }
         mem_free(fetch);

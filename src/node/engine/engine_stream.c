@@ -11,12 +11,18 @@
  * per term, from the applied state, after the no-op of the term is applied: everything that an
  * earlier leader appended and that survived is then counted.
  *
+ * Incarnations make numbers unique for ever, although a node may come back on an empty disk, or on
+ * an old copy of it, and count its starts anew: a part is random, and a leader that knows of a
+ * higher one says so; then the stream begins again with a still higher one, and what was pending is
+ * given up.
+ *
  * PROPOSE:        group u32 | incarnation u64 | sequence of the first u64 | count u32 | count x
  * (size u32, command) PROPOSE_STATE:  group u32 | incarnation u64 | sequence wanted u64 | busy
  * u8 */
 #include "check/check.h"
 #include "engine/engine_priv.h"
 #include "machine/machine.h"
+#include "map/map.h"
 #include "mem/mem.h"
 
 #include <string.h>
@@ -33,9 +39,11 @@ enum {
 #define RETRY_AFTER  CLK_MS(5)
 #define EXPIRE_EVERY CLK_MS(50)
 
-void engine_stream_init(struct stream *stream)
+void engine_stream_init(struct engine *engine, struct stream *stream)
 {
-    *stream = (struct stream){.ring_size = RING_START,
+    uint64_t random = hash_u64(engine->cfg.seed ^ hash_u64(engine->cfg.storage_id));
+    *stream = (struct stream){.incarnation = engine->cfg.boot_count << 32 | (random & UINT32_MAX),
+                              .ring_size = RING_START,
                               .first = 1,
                               .next = 1,
                               .to_send = 1,
@@ -80,7 +88,7 @@ static enum err encode(struct engine *engine, const struct engine_group *group,
     struct machine_command command = {
         .kind = proposal->kind,
         .proposer = {.node = engine->cfg.self,
-                     .incarnation = engine->cfg.boot_count,
+                     .incarnation = group->stream.incarnation,
                      .sequence = group->stream.next},
         .principal = proposal->principal,
         .body = proposal->body,
@@ -145,7 +153,7 @@ uint64_t engine_stream_committed(struct engine *engine, struct engine_group *gro
     struct machine_command decoded;
     if (machine_command_decode(command, &decoded) != ERR_OK ||
         decoded.proposer.node != engine->cfg.self ||
-        decoded.proposer.incarnation != engine->cfg.boot_count) {
+        decoded.proposer.incarnation != group->stream.incarnation) {
         return 0;
     }
     struct stream *stream = &group->stream;
@@ -171,7 +179,7 @@ static void withdraw(struct engine *engine, struct engine_group *group, uint64_t
     struct pending *pending = at(&group->stream, sequence);
     struct machine_command command = {.kind = MACHINE_CMD_CANCELED,
                                       .proposer = {.node = engine->cfg.self,
-                                                   .incarnation = engine->cfg.boot_count,
+                                                   .incarnation = group->stream.incarnation,
                                                    .sequence = sequence}};
     buf_clear(&engine->message);
     enum err err = machine_command_encode(&command, &engine->message);
@@ -206,6 +214,51 @@ static void expire(struct engine *engine, struct engine_group *group)
     }
 }
 
+/* ---- giving up ------------------------------------------------------------------------------- */
+
+/* The proposals before `upto` will not be answered by an entry. */
+static void give_up(struct engine *engine, struct engine_group *group, uint64_t upto)
+{
+    struct stream *stream = &group->stream;
+    while (stream->first < upto) {
+        const struct pending *pending = at(stream, stream->first);
+        uint64_t tag = pending->tag;
+        drop_first(stream);
+        if (tag != 0) {
+            engine->env.proposal_failed(engine->env.self, tag, ERR_UNKNOWN);
+        }
+    }
+}
+
+/* The snapshot that was installed has counted some of the pending proposals; their results went
+ * into it unseen. */
+static void drop_counted(struct engine *engine, struct engine_group *group)
+{
+    struct stream *stream = &group->stream;
+    uint64_t incarnation = 0;
+    uint64_t sequence = 0;
+    group->replaced = false;
+    engine->env.proposer_last(engine->env.self, group->id, engine->cfg.self, &incarnation,
+                              &sequence);
+    if (incarnation == stream->incarnation && sequence >= stream->first) {
+        CHECK(sequence < stream->next);
+        give_up(engine, group, sequence + 1);
+    }
+}
+
+/* Nobody has taken anything of this incarnation, and nobody will. */
+static void begin_again(struct engine *engine, struct engine_group *group)
+{
+    struct stream *stream = &group->stream;
+    give_up(engine, group, stream->next);
+    stream->incarnation = stream->overtaken + 1;
+    stream->overtaken = 0;
+    stream->first = 1;
+    stream->next = 1;
+    stream->to_send = 1;
+    stream->target = 0;
+}
+
 /* ---- sending --------------------------------------------------------------------------------- */
 
 static void begin(struct engine *engine, enum frame_message kind)
@@ -230,7 +283,7 @@ static void send_proposals(struct engine *engine, struct engine_group *group)
     begin(engine, FRAME_PROPOSE);
     struct writer w = writer_of(&engine->message);
     write_u32(&w, group->id);
-    write_u64(&w, engine->cfg.boot_count);
+    write_u64(&w, stream->incarnation);
     write_u64(&w, stream->to_send);
     size_t count_at = engine->message.len;
     write_u32(&w, 0);
@@ -327,7 +380,7 @@ static enum err append_command(struct engine *engine, struct engine_group *group
     struct raft_input input = {
         .kind = RAFT_IN_PROPOSE, .group = group->id, .entries = &info, .entry_count = 1};
     struct raft_fed fed = {0};
-    if (engine_cache_bytes_after(&group->cache, group->applied) > engine->cfg.unapplied_bytes_max) {
+    if (engine_is_busy(engine, group)) {
         return ERR_FULL;
     }
     enum err err = raft_feed(engine->raft, engine->now, &input, &fed);
@@ -342,7 +395,12 @@ static void accept_own(struct engine *engine, struct engine_group *group)
     struct stream *stream = &group->stream;
     struct accepted *accepted = NULL;
     if (stream->first == stream->next || engine->now < stream->retry_at ||
-        !expects(engine, group, engine->cfg.self, engine->cfg.boot_count, &accepted)) {
+        !expects(engine, group, engine->cfg.self, stream->incarnation, &accepted)) {
+        return;
+    }
+    if (accepted->incarnation > stream->incarnation) {
+        stream->overtaken = accepted->incarnation;
+        begin_again(engine, group);
         return;
     }
     if (accepted->next < stream->first) {
@@ -364,6 +422,12 @@ static void accept_own(struct engine *engine, struct engine_group *group)
 void engine_stream_turn(struct engine *engine, struct engine_group *group)
 {
     struct stream *stream = &group->stream;
+    if (group->replaced) {
+        drop_counted(engine, group);
+    }
+    if (stream->overtaken > stream->incarnation) {
+        begin_again(engine, group);
+    }
     if (stream->first == stream->next) {
         return;
     }
@@ -423,9 +487,12 @@ enum err engine_stream_receive(struct engine *engine, raft_node_id from, struct 
         return ERR_BAD_INPUT;
     }
     struct accepted *accepted = NULL;
-    if (group == NULL || !expects(engine, group, from, incarnation, &accepted) ||
-        incarnation < accepted->incarnation) {
+    if (group == NULL || !expects(engine, group, from, incarnation, &accepted)) {
         return ERR_OK; /* not (yet) for this node to answer; the origin asks again */
+    }
+    if (incarnation < accepted->incarnation) {
+        answer(engine, group, from, accepted, false);
+        return ERR_OK;
     }
     bool busy = false;
     bool gap = sequence > accepted->next;
@@ -455,11 +522,15 @@ enum err engine_stream_state(struct engine *engine, raft_node_id from, struct re
     if (!reader_ok(in)) {
         return ERR_BAD_INPUT;
     }
-    if (group == NULL || incarnation != engine->cfg.boot_count) {
+    if (group == NULL || from != group->stream.target) {
         return ERR_OK;
     }
     struct stream *stream = &group->stream;
-    if (from != stream->target || wanted > stream->next) {
+    if (incarnation > stream->incarnation) {
+        stream->overtaken = incarnation;
+        return ERR_OK;
+    }
+    if (incarnation < stream->incarnation || wanted > stream->next) {
         return ERR_OK;
     }
     stream->to_send = wanted < stream->first ? stream->first : wanted;
