@@ -14,11 +14,11 @@
  *   out with its entry.
  *
  * Proposer streams (design, "Forwarding"): each node numbers its commands 1, 2, 3, ... per group
- * and incarnation (made of the boot count). The leader appends them in that order, without gaps; which number
- * comes next it knows once the no-op of its own term is applied, because then the applied state
- * holds the last number of everybody. After a new leader or a lost frame the origin sends again
- * from the number that the leader asks for. A proposal that was never sent can be withdrawn: its
- * number is then used by an empty command.
+ * and incarnation (made of the boot count). The leader appends them in that order, without gaps;
+ * which number comes next it knows once the no-op of its own term is applied, because then the
+ * applied state holds the last number of everybody. After a new leader or a lost frame the origin
+ * sends again from the number that the leader asks for. A proposal that was never sent can be
+ * withdrawn: its number is then used by an empty command.
  *
  * Invariants:
  *   1. The cache holds every entry of the log that is not yet applied here.
