@@ -220,7 +220,8 @@ static void put(const struct web_ask *ask)
     struct buf body;
     buf_init(&body, COMMAND_MAX);
     write->done = answer_flag;
-    web_write_start(write, kv_put_encode(&put, &body), KV_CMD_PUT, buf_bytes(&body));
+    enum err err = kv_put_encode(&put, &body);
+    web_write_start(write, err, KV_CMD_PUT, buf_bytes(&body));
     buf_done(&body);
 }
 
@@ -248,7 +249,8 @@ static void delete (const struct web_ask *ask)
         web_write_start(write, err, KV_CMD_DELETE_TREE, buf_bytes(&body));
     } else {
         write->done = answer_flag;
-        web_write_start(write, kv_delete_encode(&del, &body), KV_CMD_DELETE, buf_bytes(&body));
+        enum err err = kv_delete_encode(&del, &body);
+        web_write_start(write, err, KV_CMD_DELETE, buf_bytes(&body));
     }
     buf_done(&body);
 }

@@ -8,6 +8,10 @@ enum {
     RENEW_PAUSES_MAX = 50
 };
 
+/* One attempt, and all together: longer than it takes to give a dead owner's checks to another. */
+#define RENEW_ATTEMPT  CLK_S(1)
+#define RENEW_DEADLINE CLK_S(10)
+
 /* ---- writes ---------------------------------------------------------------------------------- */
 
 static void on_proposed(struct node_proposal *proposal, enum err err,
@@ -103,6 +107,8 @@ static void on_renewed(struct node_lease_update *update, enum err err)
     struct web *web = web_of_renew(renew);
     if (err == ERR_NOT_FOUND && !renew->caught_up) {
         catch_up(renew);
+    } else if (err == ERR_TIMEOUT && loop_now(web->loop) < renew->deadline) {
+        ask(renew); /* the owner is gone, perhaps; renewing twice is as good as once */
     } else if (err == ERR_FULL && renew->pauses < RENEW_PAUSES_MAX) {
         renew->pauses++;
         renew->step = WEB_RENEW_PAUSED;
@@ -117,8 +123,10 @@ static void ask(struct web_renew *renew)
 {
     renew->step = WEB_RENEW_ASKED;
     renew->update.done = on_renewed;
-    enum err err =
-        node_lease_renew(web_of_renew(renew)->edge, &renew->call, &renew->lease, &renew->update);
+    struct web *web = web_of_renew(renew);
+    struct node_call call = renew->call;
+    call.deadline = loop_now(web->loop) + RENEW_ATTEMPT;
+    enum err err = node_lease_renew(web->edge, &call, &renew->lease, &renew->update);
     if (err != ERR_OK) {
         end(renew, err);
     }
@@ -149,5 +157,6 @@ void web_renew_start(struct web_renew *renew)
     renew->op.cancel = cancel_renew;
     web_op_begin(&renew->op);
     renew->call = web_call(renew->op.request);
+    renew->deadline = loop_now(renew->op.door->web->loop) + RENEW_DEADLINE;
     ask(renew);
 }

@@ -45,11 +45,12 @@ struct web_renew {
 
     bool caught_up;
     uint32_t pauses;
+    clk_ns deadline; /* for all attempts */
 };
 
 /* A check that this node does not know yet (it was registered through another one a moment ago) is
  * looked for again after catching up with the leader; one that its owner has not set up yet is
- * tried again for a moment. */
+ * tried again for a moment, and one whose owner has died until it has another. */
 void web_renew_start(struct web_renew *renew);
 
 #endif
