@@ -328,6 +328,7 @@ static void on_written(struct disk_op *op, enum err err, size_t bytes)
     uint64_t wal_seq = batch->wal_seq;
     bool rotated = batch->segment != wal->durable_segment;
     wal->durable_segment = batch->segment;
+    wal->head_segment = rotated ? batch->segment : wal->head_segment;
     wal->durable_offset = batch->offset + (uint32_t)batch->len;
     wal->durable_sequence = batch->last_sequence;
     wal->pending_bytes -= batch->len;

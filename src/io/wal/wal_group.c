@@ -147,7 +147,7 @@ static uint32_t group_first_needed(const struct wal_group *group, uint32_t other
 
 uint32_t wal_first_needed(const struct wal *wal, raft_group_id *ret_group)
 {
-    uint32_t first = wal->durable_segment;
+    uint32_t first = wal->head_segment;
     *ret_group = 0;
     for (size_t i = 0; i < wal->group_count; i++) {
         uint32_t needed = group_first_needed(wal->groups[i], first);

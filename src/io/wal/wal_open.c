@@ -331,15 +331,22 @@ static void tail_set(struct wal_scan *scan, size_t kept, bool in_place)
     wal->durable_sequence = scan->expected - 1;
     wal->durable_segment = wal->tail_segment;
     wal->durable_offset = wal->tail_offset;
+    for (size_t i = 0; i < kept; i++) {
+        wal->head_segment = scan->found[i].has_head ? scan->found[i].number : wal->head_segment;
+    }
 }
 
-static bool found_damage(const struct wal *wal)
+/* Whether the log has to go on in a new segment, because its header has something to say, or
+ * because the current one's is damaged. */
+static bool found_damage(const struct wal_scan *scan)
 {
+    const struct wal *wal = scan->wal;
     bool damaged = wal->unknown_loss && wal->recovery.damage_count > 0;
     for (size_t i = 0; i < wal->group_count; i++) {
         damaged = damaged || wal->groups[i]->verdict == RAFT_BOOT_DAMAGED;
     }
-    return damaged;
+    bool at_end = scan->ended && scan->end_offset > 0;
+    return damaged || (at_end && !scan->found[scan->at].has_head);
 }
 
 static enum err recover(struct wal_scan *scan, struct err_note *note)
@@ -356,7 +363,7 @@ static enum err recover(struct wal_scan *scan, struct err_note *note)
     }
     wal->recovery.segments = scan->used_count;
     size_t kept = scan->used_count;
-    bool damaged = found_damage(wal);
+    bool damaged = found_damage(scan);
     bool at_end = scan->ended && scan->end_offset > 0;
     if (scan->ended && !damaged) {
         kept = scan->at + (at_end ? 1 : 0);

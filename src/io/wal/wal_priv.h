@@ -125,6 +125,9 @@ struct wal {
     uint32_t durable_segment;
     uint32_t durable_offset;
     uint64_t durable_sequence;
+    /* The newest segment whose header is durable and whole: nothing before it is needed but
+     * entries. 0: there is none. */
+    uint32_t head_segment;
 
     struct list pending; /* batches, the last one is open */
     struct list batches_free;
@@ -165,7 +168,7 @@ void wal_group_snapshot(struct wal *wal, struct wal_group *group,
                         const struct raft_snapshot_meta *meta, bool replaced, uint64_t sequence);
 /* Looks at the marks again after durable_sequence has grown. */
 void wal_groups_durable(struct wal *wal);
-/* The first segment that a group needs, and which group; the durable segment and 0 when none
+/* The first segment that a group needs, and which group; the head segment and 0 when none
  * does. */
 uint32_t wal_first_needed(const struct wal *wal, raft_group_id *ret_group);
 /* Settles verdict, log and boot arrays of all groups after the scan. */

@@ -588,6 +588,26 @@ static void a_damaged_segment_header_in_the_middle_loses_nothing(void **state)
     rig_free(rig);
 }
 
+static void a_damaged_current_header_is_replaced_before_anything_is_dropped(void **state)
+{
+    (void)state;
+    struct wal_rig *rig = rig_new(48, SEGMENT);
+    rig_hard_state(rig, 2, 7, 3);
+    rotate_by(rig, 1);
+    rig_seal(rig);
+    rig->config.spare_segments = 0;
+    rig_close(rig);
+    assert_true(mem_disk_flip(rig->disk, "wal-00000002", 40, 1));
+    rig_open(rig);
+    assert_all_back(rig);
+    /* Now nobody needs the first segment's entries; but the second says nothing of the groups. */
+    rig_compact(rig, 1, rig->groups[1].last);
+    rig_settle(rig);
+    reopen(rig);
+    assert_all_back(rig);
+    rig_free(rig);
+}
+
 static void a_foreign_or_newer_segment_is_refused(void **state)
 {
     (void)state;
@@ -941,6 +961,7 @@ int main(void)
         cmocka_unit_test(a_missing_first_segment_is_damage),
         cmocka_unit_test(a_truncated_segment_is_damage),
         cmocka_unit_test(a_damaged_segment_header_in_the_middle_loses_nothing),
+        cmocka_unit_test(a_damaged_current_header_is_replaced_before_anything_is_dropped),
         cmocka_unit_test(a_foreign_or_newer_segment_is_refused),
         cmocka_unit_test(every_single_bit_flip_is_harmless_or_found),
         cmocka_unit_test(the_first_failed_write_is_final),
