@@ -55,6 +55,10 @@
       "A door accepts clients at the address.")                                                    \
     X(LOG_DOOR_BIND_FAILED, "door_bind_failed", ERROR,                                             \
       "A door cannot listen at its address, mostly because another process does.")                 \
+    X(LOG_ENDPOINT_UNUSABLE, "endpoint_unusable", WARN,                                            \
+      "The gateway cannot send requests to an instance: its address is not numeric or has no port.")\
+    X(LOG_ROUTES_UNREADABLE, "routes_unreadable", ERROR,                                           \
+      "The gateway could not read its tables from the state store; it goes on with the old ones.") \
     X(LOG_CLIENT_REFUSED, "client_refused", WARN,                                                  \
       "A client was refused: too many connections, bad credentials or a malformed request.")
 /* clang-format on */

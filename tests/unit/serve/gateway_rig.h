@@ -1,7 +1,7 @@
 /* The gateway on one loop between clients and instances that the tests play themselves.
  *
- * Clients and instances are plain sockets that never wait: rig_poll() takes what has come. Tests say
- * what a side sends and look at the exact bytes that the other side gets. */
+ * Clients and instances are plain sockets that never wait: rig_poll() takes what has come. Tests
+ * say what a side sends and look at the exact bytes that the other side gets. */
 #ifndef GATEWAY_RIG_H
 #define GATEWAY_RIG_H
 
@@ -48,7 +48,8 @@ struct rig {
 
 extern struct rig rig;
 
-/* One route, "*" and "/" to the service "web", whose endpoints are the first `endpoints` origins. */
+/* One route, "*" and "/" to the service "web", whose endpoints are the first `endpoints`
+ * origins. */
 void rig_open(size_t endpoints);
 void rig_open_with(const struct gateway_limits *limits, size_t endpoints);
 /* Stops the gateway and checks that it has let go of everything. */
