@@ -249,6 +249,14 @@ struct sim_memory {
     uint64_t durable_seq;
 };
 
+/* What a disk has lost of what it may have promised. */
+enum sim_harm {
+    SIM_SOUND,
+    SIM_FLIPPED, /* until it is found undamaged, or repaired */
+    SIM_OLD,     /* until it was told, and repaired */
+    SIM_WIPED    /* for ever: it is another disk */
+};
+
 struct sim_node {
     struct sim *sim;
     uint32_t id;
@@ -257,7 +265,11 @@ struct sim_node {
     struct sim_dir dir;
     struct sim_dir saved; /* an old copy; disk NULL: none */
     bool clean;           /* state below is of a clean stop */
-    bool impaired;        /* its disk has lost what it may have promised */
+    enum sim_harm harm;
+    bool mended;        /* since the harm some group was repaired */
+    bool harmed;        /* ever */
+    uint64_t saved_seq; /* WAL record up to which `saved` goes */
+    uint64_t saved_boot;
     bool fault_expected;  /* an I/O error was put in: it may stop */
     uint64_t directories; /* how many it had: part of the next storage id */
     struct identity identity;

@@ -153,12 +153,12 @@ void sim_check_applied(struct sim_node *node, uint32_t g, const struct engine_en
 static bool lacks(const struct sim_node *node, uint32_t g, raft_index index, raft_term term)
 {
     if (!node->running) {
-        return node->seen[g].durable < index && !node->impaired;
+        return node->seen[g].durable < index && node->harm == SIM_SOUND;
     }
     struct raft_view view;
     enum err err = engine_view(node->engine, g + 1, &view);
     CHECK(err == ERR_OK);
-    if (index < view.first) {
+    if (index < view.first || node->harm != SIM_SOUND) {
         return false;
     }
     return index > view.durable || raft_term_at(engine_raft(node->engine), g + 1, index) != term;
@@ -289,6 +289,7 @@ static void check_group(struct sim_node *node, uint32_t g)
     }
     if (seen->repairing && !view.repairing) {
         sim->coverage->repairs++;
+        node->mended = true;
         sim_note(sim, "node %u group %u is repaired", node->id, g + 1);
     }
     *seen = (struct sim_seen){.term = view.term,
@@ -301,9 +302,15 @@ static void check_group(struct sim_node *node, uint32_t g)
 
 void sim_check_node(struct sim_node *node)
 {
+    bool repairing = false;
     engine_check(node->engine);
     for (uint32_t g = 0; g < node->sim->params.groups; g++) {
         check_group(node, g);
+        repairing = repairing || node->seen[g].repairing;
+    }
+    bool healed = node->harm == SIM_FLIPPED || (node->harm == SIM_OLD && node->mended);
+    if (healed && !repairing) {
+        node->harm = SIM_SOUND;
     }
 }
 

@@ -47,9 +47,9 @@ static bool may_damage(const struct sim *sim, const struct sim_node *node)
 {
     uint32_t others = 0;
     for (uint32_t id = 1; id <= sim->params.nodes; id++) {
-        others += id != node->id && (sim->nodes[id].impaired || !sim_node_whole(&sim->nodes[id]));
+        others += id != node->id && (!sim_node_whole(&sim->nodes[id]));
     }
-    return established(sim) && node->running && !node->impaired &&
+    return established(sim) && node->running && node->harm == SIM_SOUND &&
            others + 1 <= (sim->params.nodes - 1) / 2;
 }
 
@@ -220,7 +220,9 @@ static void copy_directory(struct sim *sim, struct sim_event *event)
 {
     struct sim_node *node = random_node(sim);
     heap_set(&sim->events, &event->due, sim->now + sim_between(sim, CLK_MS(200), CLK_MS(1500)));
-    if (!node->impaired && established(sim)) {
+    if (node->running && node->harm == SIM_SOUND && wal_idle(node->wal) && established(sim)) {
+        node->saved_seq = wal_durable_sequence(node->wal);
+        node->saved_boot = node->identity.boot_count;
         sim_dir_copy(&node->saved, &node->dir, rnd_u64(&sim->rnd));
         sim_mark(sim, "copy", node->id, 0, 0);
     }
@@ -230,6 +232,13 @@ static void copy_directory(struct sim *sim, struct sim_event *event)
 static bool sealed(const struct sim_node *node)
 {
     return node->running && wal_idle(node->wal) && wal_deadline(node->wal) == CLK_NEVER;
+}
+
+static void harm(struct sim_node *node, enum sim_harm what)
+{
+    node->harm = what;
+    node->harmed = true;
+    node->mended = false;
 }
 
 static bool flip_bit(struct sim_node *node)
@@ -267,7 +276,7 @@ static bool flip(struct sim *sim)
     sim_node_crash(node, MEM_DISK_KILLED);
     sim_node_restart_at(node, sim->now + downtime(sim));
     if (flip_bit(node)) {
-        node->impaired = true;
+        harm(node, SIM_FLIPPED);
     }
     return true;
 }
@@ -284,16 +293,39 @@ static bool wipe(struct sim *sim)
     node->dir.disk = mem_disk_new(rnd_u64(&sim->rnd));
     mem_disk_latency(node->dir.disk, sim->params.disk_low, sim->params.disk_high);
     node->directories++;
-    node->impaired = true;
+    harm(node, SIM_WIPED);
     memset(node->memory, 0, sizeof(node->memory));
     sim_node_restart_at(node, sim->now + downtime(sim));
+    return true;
+}
+
+/* Every other node remembers more of this disk than the copy knows: what only some remember, a
+ * partition between them can make forgotten. */
+static bool all_remember(const struct sim *sim, const struct sim_node *node)
+{
+    for (uint32_t id = 1; id <= sim->params.nodes; id++) {
+        const struct sim_node *other = &sim->nodes[id];
+        struct engine_hello known = {.storage_id = other->memory[node->id].storage_id,
+                                     .boot_count = other->memory[node->id].boot_count,
+                                     .durable_seq = other->memory[node->id].durable_seq};
+        if (other == node) {
+            continue;
+        }
+        if (other->running) {
+            (void)engine_remembered(other->engine, node->id, &known);
+        }
+        if (known.storage_id != node->identity.storage_id ||
+            (known.durable_seq <= node->saved_seq && known.boot_count <= node->saved_boot + 1)) {
+            return false;
+        }
+    }
     return true;
 }
 
 static bool roll_back(struct sim *sim)
 {
     struct sim_node *node = random_node(sim);
-    if (!may_damage(sim, node) || node->saved.disk == NULL) {
+    if (!may_damage(sim, node) || node->saved.disk == NULL || !all_remember(sim, node)) {
         return false;
     }
     sim_node_crash(node, MEM_DISK_KILLED);
@@ -302,7 +334,8 @@ static bool roll_back(struct sim *sim)
     node->dir = node->saved;
     node->saved = (struct sim_dir){.disk = NULL};
     mem_disk_latency(node->dir.disk, sim->params.disk_low, sim->params.disk_high);
-    node->impaired = true;
+    harm(node, SIM_OLD);
+    memset(node->memory, 0, sizeof(node->memory));
     sim_node_restart_at(node, sim->now + downtime(sim));
     return true;
 }

@@ -129,7 +129,7 @@ static void deliver(struct sim *sim, struct sim_event *event)
                                   bytes_of(event->bytes, event->size));
     if (err != ERR_OK) {
         sim_note(sim, "node %u calls a frame of node %u %s", node->id, event->peer, err_name(err));
-        if (!sim->params.wild && !sim->nodes[event->peer].impaired && !node->impaired) {
+        if (!sim->params.wild && !sim->nodes[event->peer].harmed && !node->harmed) {
             sim_violation(sim, "node %u calls a frame of node %u malformed", node->id, event->peer);
         }
         sim_net_break(sim, link, CLK_MS(1));
@@ -248,12 +248,7 @@ static void peer_up(struct sim *sim, struct sim_event *event)
         return;
     }
     link->up[side] = link->epoch;
-    struct sim_memory *memory = &node->memory[event->peer];
-    if (trusted) {
-        *memory = (struct sim_memory){.storage_id = event->hello.storage_id,
-                                      .boot_count = event->hello.boot_count,
-                                      .durable_seq = event->hello.durable_seq};
-    } else {
+    if (!trusted) {
         sim->coverage->distrusted++;
         sim_note(sim, "node %u does not trust node %u: %s", node->id, event->peer, note.text);
     }

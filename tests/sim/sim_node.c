@@ -258,8 +258,22 @@ static enum err open_engine(struct sim_node *node, struct err_note *note)
     return err;
 }
 
+/* In the program this is a part of the replicated member table. */
+static void save_memory(struct sim_node *node)
+{
+    for (uint32_t id = 1; node->engine != NULL && id <= node->sim->params.nodes; id++) {
+        struct engine_hello known;
+        if (id != node->id && engine_remembered(node->engine, id, &known)) {
+            node->memory[id] = (struct sim_memory){.storage_id = known.storage_id,
+                                                   .boot_count = known.boot_count,
+                                                   .durable_seq = known.durable_seq};
+        }
+    }
+}
+
 static void forget_process(struct sim_node *node)
 {
+    save_memory(node);
     engine_close(node->engine);
     node->engine = NULL;
     wal_free(node->wal);
@@ -419,7 +433,7 @@ void sim_node_wake(struct sim_node *node)
 
 bool sim_node_whole(const struct sim_node *node)
 {
-    if (!node->running || node->impaired || node->fault_expected) {
+    if (!node->running || node->harm != SIM_SOUND || node->fault_expected) {
         return false;
     }
     for (uint32_t g = 0; g < node->sim->params.groups; g++) {

@@ -230,6 +230,9 @@ enum raft_input_kind {
                               nothing is to be done (the log has it), no effect follows */
     RAFT_IN_SNAP_SENT,     /* group, node, ok: the transfer asked for by SNAP_WANT ended; ok: the
                               receiver has fed SNAP_RECEIVED. Always comes, also after failures */
+    RAFT_IN_DAMAGED,       /* group: peers remember more of this disk than it does: the same as
+                              RAFT_BOOT_DAMAGED, found out later. The WAL effect that follows makes
+                              it durable */
     RAFT_IN_PEER_UP,   /* node, storage_id, trusted: before any message of a connection. Votes and
                               acknowledgements of a node that was never up do not count */
     RAFT_IN_PEER_DOWN, /* node: its connection was reset or refused; ends stickiness to it */

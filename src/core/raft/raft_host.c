@@ -210,6 +210,9 @@ static enum err feed_group(struct raft_group *g, clk_ns now, const struct raft_i
         return raft_on_snap_received(g, now, input, fed);
     case RAFT_IN_SNAP_SENT:
         return raft_on_snap_sent(g, input);
+    case RAFT_IN_DAMAGED:
+        raft_repair_begin(g, now);
+        return ERR_OK;
     case RAFT_IN_WAKE:
     case RAFT_IN_DURABLE:
     case RAFT_IN_PEER_UP:

@@ -174,7 +174,9 @@ static enum err remember(struct raft_host *host, const struct raft_input *input,
         return ERR_FULL;
     }
     bool is_new = i == host->peer_count;
-    *ret_same_disk = is_new || host->peers[i].storage_id == input->storage_id;
+    /* What came from a disk that was not trusted does not count afterwards either. */
+    *ret_same_disk = is_new || (host->peers[i].storage_id == input->storage_id &&
+                                (host->peers[i].trusted || !input->trusted));
     host->peer_count += is_new ? 1 : 0;
     host->peers[i] = (struct raft_known_peer){
         .node = input->node, .storage_id = input->storage_id, .trusted = input->trusted};

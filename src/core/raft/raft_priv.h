@@ -398,6 +398,8 @@ bool raft_snapshot_meta_valid(const struct raft_snapshot_meta *meta);
 
 /* ---- raft_repair.c ------------------------------------------------------------------------- */
 
+/* This disk has lost what it may have promised. */
+void raft_repair_begin(struct raft_group *g, clk_ns now);
 /* Leader: the follower says that it lost acknowledged entries. */
 void raft_repair_mark(struct raft_group *g, struct raft_progress *p);
 /* Leader: rounds were confirmed; says to repairing followers when they are whole. */

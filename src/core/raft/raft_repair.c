@@ -24,6 +24,21 @@
  * (raft_on_vote_reply), and the repair does not end before two of them have passed. */
 #include "raft/raft_priv.h"
 
+void raft_repair_begin(struct raft_group *g, clk_ns now)
+{
+    if (g->role != RAFT_FOLLOWER) {
+        raft_become_follower(g, now, g->term, 0);
+    }
+    g->repairing = true;
+    g->hard_state_dirty = true;
+    g->role_changed = true;
+    g->repair_target = 0;
+    g->verified = 0;
+    g->repair_token = 0;
+    g->repair_not_before = now + 2 * g->host->cfg.election_max;
+    raft_touch(g);
+}
+
 void raft_repair_mark(struct raft_group *g, struct raft_progress *p)
 {
     CHECK(g->role == RAFT_LEADER);

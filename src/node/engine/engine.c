@@ -4,6 +4,7 @@
 
 #include "check/check.h"
 #include "engine/engine_priv.h"
+#include "map/map.h"
 #include "mem/mem.h"
 
 #include <stdio.h>
@@ -79,6 +80,7 @@ enum err engine_open(const struct engine_cfg *cfg, const struct engine_env *env,
     engine->wal = start->wal;
     engine->now = start->now;
     engine->wall_ms = start->wall_ms;
+    engine->start_seq = wal_durable_sequence(start->wal);
     cfg_defaults(&engine->cfg);
     buf_init(&engine->message, 2u * ENGINE_FRAME_MAX);
     init_peers(engine);
@@ -142,6 +144,12 @@ void engine_feed(struct engine *engine, const struct raft_input *input)
 
 /* ---- peers ----------------------------------------------------------------------------------- */
 
+/* Tells two starts with the same boot count apart. */
+static uint64_t boot_id_of(const struct engine *engine)
+{
+    return hash_u64(engine->cfg.seed ^ hash_u64(engine->cfg.storage_id)) | 1;
+}
+
 void engine_hello_get(const struct engine *engine, struct engine_hello *ret_hello)
 {
     struct raft_view view;
@@ -153,7 +161,9 @@ void engine_hello_get(const struct engine *engine, struct engine_hello *ret_hell
         .storage_id = engine->cfg.storage_id,
         .boot_count = engine->cfg.boot_count,
         .durable_seq = wal_durable_sequence(engine->wal),
-        .fresh = view.last == 0,
+        .start_seq = engine->start_seq,
+        .boot_id = boot_id_of(engine),
+        .fresh = view.last == 0 && !view.repairing,
     };
 }
 
@@ -166,13 +176,26 @@ void engine_remember(struct engine *engine, raft_node_id node, uint64_t storage_
         peer->storage_id = storage_id;
         peer->boot_count = 0;
         peer->durable_seq = 0;
+        peer->boot_id = 0;
     }
     if (boot_count > peer->boot_count) {
         peer->boot_count = boot_count;
+        peer->boot_id = 0;
     }
     if (durable_seq > peer->durable_seq) {
         peer->durable_seq = durable_seq;
     }
+}
+
+bool engine_remembered(const struct engine *engine, raft_node_id node,
+                       struct engine_hello *ret_hello)
+{
+    CHECK(node > 0 && node < NODE_IDS);
+    const struct engine_peer *peer = &engine->peers[node];
+    ret_hello->storage_id = peer->storage_id;
+    ret_hello->boot_count = peer->boot_count;
+    ret_hello->durable_seq = peer->durable_seq;
+    return peer->storage_id != 0;
 }
 
 static void see_peer(struct engine *engine, raft_node_id node)
@@ -183,32 +206,6 @@ static void see_peer(struct engine *engine, raft_node_id node)
         }
     }
     engine->peers_seen[engine->peers_seen_count++] = node;
-}
-
-/* A disk that knows less than it once said it knew was rolled back or lost writes: it may have
- * forgotten votes and acknowledgements. */
-static bool disk_went_back(const struct engine_peer *peer, const struct engine_hello *hello,
-                           struct err_note *note)
-{
-    if (peer->storage_id != hello->storage_id) {
-        return false;
-    }
-    if (hello->boot_count < peer->boot_count) {
-        (void)err_note_set(note, ERR_MISMATCH,
-                           "node %u came back with boot count %llu, %llu is known: its disk is old",
-                           hello->node, (unsigned long long)hello->boot_count,
-                           (unsigned long long)peer->boot_count);
-        return true;
-    }
-    if (hello->durable_seq < peer->durable_seq) {
-        (void)err_note_set(
-            note, ERR_MISMATCH,
-            "node %u came back with WAL record %llu, %llu was durable: its disk lost writes",
-            hello->node, (unsigned long long)hello->durable_seq,
-            (unsigned long long)peer->durable_seq);
-        return true;
-    }
-    return false;
 }
 
 enum err engine_peer_up(struct engine *engine, clk_ns now, const struct engine_hello *hello,
@@ -227,8 +224,10 @@ enum err engine_peer_up(struct engine *engine, clk_ns now, const struct engine_h
                             (unsigned long long)engine->cfg.cluster_id);
     }
     struct engine_peer *peer = &engine->peers[hello->node];
-    bool trusted = !disk_went_back(peer, hello, note);
+    bool trusted = !engine_trust_lost(peer, hello, note);
     engine_send_drop(peer);
+    peer->hello = *hello;
+    peer->told = false;
     peer->up = true;
     peer->trusted = trusted;
     peer->fresh = hello->fresh;
@@ -237,6 +236,9 @@ enum err engine_peer_up(struct engine *engine, clk_ns now, const struct engine_h
     if (trusted) {
         engine_remember(engine, hello->node, hello->storage_id, hello->boot_count,
                         hello->durable_seq);
+        peer->boot_id = hello->boot_id;
+    } else {
+        peer->tell_at = now;
     }
     engine_feed(engine, &(struct raft_input){.kind = RAFT_IN_PEER_UP,
                                              .node = hello->node,
@@ -261,6 +263,7 @@ void engine_peer_down(struct engine *engine, clk_ns now, raft_node_id node)
         return;
     }
     peer->up = false;
+    peer->told = false;
     engine_send_drop(peer);
     engine_feed(engine, &(struct raft_input){.kind = RAFT_IN_PEER_DOWN, .node = node});
 }
@@ -405,6 +408,7 @@ void engine_turn(struct engine *engine, clk_ns now, clk_ms wall_ms)
         engine_stream_turn(engine, &engine->groups[i]);
     }
     engine_effects_run(engine);
+    engine_trust_turn(engine);
     wal_flush(engine->wal);
     engine_send_frames(engine);
     ask_for_snapshots(engine);
@@ -426,6 +430,10 @@ clk_ns engine_deadline(const struct engine *engine)
     }
     if (engine->bootstrap_at < earliest) {
         earliest = engine->bootstrap_at;
+    }
+    clk_ns tell_at = engine_trust_deadline(engine);
+    if (tell_at < earliest) {
+        earliest = tell_at;
     }
     return earliest;
 }

@@ -140,6 +140,8 @@ struct engine_hello {
     uint64_t storage_id;
     uint64_t boot_count;
     uint64_t durable_seq; /* last WAL record that it knows to be durable */
+    uint64_t start_seq;   /* the last one that it found when it started */
+    uint64_t boot_id;     /* random number of this start, not 0 */
     bool fresh;           /* its log is empty */
 };
 
@@ -148,10 +150,16 @@ void engine_hello_get(const struct engine *engine, struct engine_hello *ret_hell
 void engine_remember(struct engine *engine, raft_node_id node, uint64_t storage_id,
                      uint64_t boot_count, uint64_t durable_seq);
 /* A connection to or from the peer stands. ERR_MISMATCH: it belongs to another cluster: close it. A
- * peer whose disk went back in time is connected, but not trusted; the note then says so. */
+ * peer whose disk went back in time is connected, but not trusted; the note then says so. It is
+ * told that it has lost promises; when it knows that on its disk, and so neither votes nor leads
+ * until a leader has repaired it, it is trusted again. */
 ERR_CHECKED enum err engine_peer_up(struct engine *engine, clk_ns now,
                                     const struct engine_hello *hello, bool *ret_trusted,
                                     struct err_note *note);
+/* What is remembered of a node's disk, for engine_remember of a later start: false when nothing is.
+ * Sets storage_id, boot_count and durable_seq. */
+bool engine_remembered(const struct engine *engine, raft_node_id node,
+                       struct engine_hello *ret_hello);
 void engine_peer_down(struct engine *engine, clk_ns now, raft_node_id node);
 /* A frame from a peer, whole. ERR_BAD_INPUT: the peer is faulty, close the connection. */
 ERR_CHECKED enum err engine_receive(struct engine *engine, clk_ns now, clk_ms wall_ms,

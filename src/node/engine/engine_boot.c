@@ -110,7 +110,7 @@ static bool is_fresh(const struct engine *engine, struct raft_view *view)
 {
     enum err err = raft_view(engine->raft, 1, view);
     CHECK(err == ERR_OK);
-    return view->last == 0;
+    return view->last == 0 && !view->repairing;
 }
 
 /* Writes the first configuration into every group's empty log. */
@@ -217,6 +217,19 @@ static bool pass_on(struct engine *engine, const struct raft_config *config)
     return any;
 }
 
+/* A crash may have cut the birth between two groups. What is written here is what every founder has
+ * at index 1, and only into logs that never were. */
+static void complete_birth(struct engine *engine, const struct raft_view *view)
+{
+    engine->birth_complete = true;
+    if (view->config_index == 1 && view->is_voter) {
+        buf_clear(&engine->message);
+        enum err err = raft_config_encode(&view->config, &engine->message);
+        CHECK(err == ERR_OK);
+        write_first_config(engine, buf_bytes(&engine->message));
+    }
+}
+
 void engine_boot_turn(struct engine *engine)
 {
     struct raft_view view;
@@ -231,6 +244,8 @@ void engine_boot_turn(struct engine *engine)
         CHECK(err == ERR_OK);
         write_first_config(engine, buf_bytes(&engine->message));
         engine->bootstrap_at = engine->now;
+    } else if (!engine->birth_complete) {
+        complete_birth(engine, &view);
     }
     if (view.commit > 0) {
         engine->bootstrap_at = CLK_NEVER;

@@ -97,6 +97,7 @@ static bool on_wal(struct engine *engine, struct engine_group *group,
     enum err err = write_wal(engine, group, effect);
     if (err == ERR_OK) {
         engine->has_held = false;
+        engine->written = effect->wal_seq;
         return true;
     }
     if (err != ERR_FULL) {

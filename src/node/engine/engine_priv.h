@@ -5,6 +5,7 @@
  *   engine_send.c     frames to peers: encoding, gates, entries that only the WAL has
  *   engine_receive.c  frames from peers: decoding
  *   engine_stream.c   proposer streams: numbering, sending, accepting
+ *   engine_trust.c    disks that went back in time
  *   engine_boot.c     from the recovered WAL to raft groups; the bootstrap of a new cluster
  *   engine_cache.c    the newest entries of a log
  *   engine_fifo.c     memory for payloads */
@@ -31,6 +32,8 @@ enum frame_message {
     FRAME_PROPOSE = 2,       /* group, incarnation, first sequence, count, commands */
     FRAME_PROPOSE_STATE = 3, /* group, incarnation, next sequence wanted, busy */
     FRAME_BOOTSTRAP = 4,     /* cluster id, the first configuration */
+    FRAME_WENT_BACK = 5,     /* storage id, boot count, durable record that were known of it */
+    FRAME_REPAIRING = 6,     /* the same three, by the one who was told, when its disk knows */
 };
 
 /* A proposal of this node that is not in the committed log yet. */
@@ -100,6 +103,13 @@ struct engine_peer {
     uint64_t storage_id; /* remembered, 0: never seen */
     uint64_t boot_count;
     uint64_t durable_seq;
+    uint64_t boot_id;          /* of the boot count's start, 0: not known */
+    struct engine_hello hello; /* of the connection */
+    clk_ns tell_at;            /* not trusted: when to say so again */
+    bool told;                 /* it says that this disk went back, and waits for an answer */
+    bool told_before;          /* these numbers, to this start */
+    uint64_t told_boot_count;
+    uint64_t told_durable_seq;
     struct buf frame;    /* what leaves at the end of the turn */
     struct buf gated;    /* records {gate u64, length u32, message}, in order of gates */
     struct list fetches; /* struct fetch, oldest first; the first one is being read */
@@ -134,6 +144,9 @@ struct engine {
     struct engine_entry apply_batch[APPLY_BATCH_MAX];
     struct buf message; /* one message under construction */
     clk_ns bootstrap_at;
+    bool birth_complete; /* every group of a founder has the first configuration */
+    uint64_t start_seq;  /* the WAL's last record at the start */
+    uint64_t written;    /* newest write of core/raft that the WAL has taken */
 };
 
 struct engine_group *engine_group_of(struct engine *engine, raft_group_id id);
@@ -160,7 +173,24 @@ void engine_send_msg(struct engine *engine, const struct raft_effect *effect);
 void engine_send_frames(struct engine *engine);
 /* Appends a finished message to the peer's frame; drops it when the peer is not up. */
 void engine_send_now(struct engine *engine, raft_node_id to, struct bytes message);
+/* Appends it when everything up to the write is durable. */
+void engine_send_gated(struct engine *engine, raft_node_id to, uint64_t after_wal_seq,
+                       struct bytes message);
 void engine_send_drop(struct engine_peer *peer);
+
+/* engine_trust.c */
+/* A disk that knows less than it once said it knew was rolled back or lost writes: it may have
+ * forgotten votes and acknowledgements. The note says how. */
+bool engine_trust_lost(const struct engine_peer *peer, const struct engine_hello *hello,
+                       struct err_note *note);
+/* Tells peers that their disks went back; answers those who said so of this one, when the WAL has
+ * taken the consequences. */
+void engine_trust_turn(struct engine *engine);
+clk_ns engine_trust_deadline(const struct engine *engine);
+ERR_CHECKED enum err engine_trust_receive(struct engine *engine, raft_node_id from,
+                                          struct reader *in);
+ERR_CHECKED enum err engine_trust_answer(struct engine *engine, raft_node_id from,
+                                         struct reader *in);
 
 /* engine_stream.c */
 void engine_stream_init(struct engine *engine, struct stream *stream);

@@ -120,6 +120,10 @@ static enum err receive_message(struct engine *engine, raft_node_id from, uint8_
         return engine_stream_state(engine, from, in);
     case FRAME_BOOTSTRAP:
         return engine_boot_receive(engine, in);
+    case FRAME_WENT_BACK:
+        return engine_trust_receive(engine, from, in);
+    case FRAME_REPAIRING:
+        return engine_trust_answer(engine, from, in);
     default:
         return ERR_BAD_INPUT;
     }

@@ -5,7 +5,7 @@
  * Message:  kind u8 | length u32 | body          (little-endian)
  *   RAFT           struct raft_msg (RAFT_MSG_BYTES) | for APPEND: count u32, then per entry
  *                  term u64 | time u64 | size u32 | kind u8 | payload
- *   the others:    engine_stream.c, engine_boot.c */
+ *   the others:    engine_stream.c, engine_boot.c, engine_trust.c */
 #include "check/check.h"
 #include "engine/engine_priv.h"
 #include "mem/mem.h"
@@ -73,6 +73,16 @@ static void gate(struct engine_peer *peer, uint64_t after_wal_seq, struct bytes 
     }
     CHECK(buf_append(&peer->gated, bytes_of(header, sizeof(header))) == ERR_OK);
     CHECK(buf_append(&peer->gated, message) == ERR_OK);
+}
+
+void engine_send_gated(struct engine *engine, raft_node_id to, uint64_t after_wal_seq,
+                       struct bytes message)
+{
+    if (after_wal_seq <= engine->durable) {
+        engine_send_now(engine, to, message);
+    } else if (engine->peers[to].up) {
+        gate(&engine->peers[to], after_wal_seq, message);
+    }
 }
 
 static void open_gates(struct engine *engine, struct engine_peer *peer)
@@ -300,12 +310,5 @@ void engine_send_msg(struct engine *engine, const struct raft_effect *effect)
         write_u32(&w, 0);
         CHECK(w.err == ERR_OK);
     }
-    struct bytes message = end_message(engine);
-    if (effect->after_wal_seq > engine->durable) {
-        if (engine->peers[effect->msg.to].up) {
-            gate(&engine->peers[effect->msg.to], effect->after_wal_seq, message);
-        }
-        return;
-    }
-    engine_send_now(engine, effect->msg.to, message);
+    engine_send_gated(engine, effect->msg.to, effect->after_wal_seq, end_message(engine));
 }

@@ -26,7 +26,9 @@
  *       24    8 storage id
  *       32    8 boot count
  *       40    8 durable WAL sequence
- *       48      later versions may append; ignored
+ *       48    8 durable WAL sequence when the node started
+ *       56    8 a random number of this start
+ *       64      later versions may append; ignored
  *
  * Invariants:
  *   1. A peer is up from its LOG hello's acceptance (env->up) until env->down; frames come only

@@ -12,7 +12,7 @@
 enum {
     HELLO_MAGIC = 0x50544c46, /* "FLTP" */
     HELLO_VERSION = 1,
-    HELLO_BYTES = 48,
+    HELLO_BYTES = 64,
     HELLO_FRESH = 1,
 };
 
@@ -39,6 +39,8 @@ void peers_hello_send(struct peers_conn *conn, raft_node_id to, enum peers_chann
     put_u64(body + 24, mine.storage_id);
     put_u64(body + 32, mine.boot_count);
     put_u64(body + 40, mine.durable_seq);
+    put_u64(body + 48, mine.start_seq);
+    put_u64(body + 56, mine.boot_id);
     bool queued = peers_conn_queue(conn, PEERS_FRAME_HELLO, bytes_of(body, sizeof(body)));
     CHECK(queued); /* the first frame of a connection */
 }
@@ -67,6 +69,8 @@ static enum err hello_decode(struct bytes body, struct hello *ret_hello, struct 
                    .storage_id = get_u64(p + 24),
                    .boot_count = get_u64(p + 32),
                    .durable_seq = get_u64(p + 40),
+                   .start_seq = get_u64(p + 48),
+                   .boot_id = get_u64(p + 56),
                    .fresh = (p[7] & HELLO_FRESH) != 0},
     };
     return ERR_OK;

@@ -19,7 +19,7 @@ enum {
     CLUSTER = 77,
     KIND_TEST = PEERS_FRAME_ENGINE,
     HEAD = 9,
-    HELLO = 48
+    HELLO = 64
 };
 
 /* --- a node that has nothing but peers --- */
@@ -153,6 +153,8 @@ static struct end *end_new(struct net *net, raft_node_id id)
                                        .storage_id = 1000 + id,
                                        .boot_count = 3,
                                        .durable_seq = 40 + id,
+                                       .start_seq = 38 + id,
+                                       .boot_id = 6 + id,
                                        .fresh = id == 2};
     assert_int_equal(net_addr_parse(BYTES_LITERAL("127.0.0.1:0"), &end->addr), ERR_OK);
     net->ends[id] = end;
@@ -549,7 +551,8 @@ static void raw_hello(uint8_t hello[HELLO], uint8_t channel)
 {
     static const uint8_t golden[HELLO] = {
         'F',  'L', 'T', 'P', 1, 0, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 77, 0, 0, 0, 0, 0, 0, 0,
-        0xe9, 3,   0,   0,   0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 41, 0, 0, 0, 0, 0, 0, 0};
+        0xe9, 3,   0,   0,   0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 41, 0, 0, 0, 0, 0, 0, 0,
+        39,   0,   0,   0,   0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0};
     memcpy(hello, golden, HELLO);
     hello[6] = channel;
 }
