@@ -345,6 +345,7 @@ void engine_snapshot_received(struct engine *engine, clk_ns now, raft_group_id g
         return; /* an earlier one is being installed; the leader will ask again */
     }
     if (fed.truncated_from > 0) {
+        engine_forget_held(engine, g, fed.truncated_from);
         engine_cache_reset(&g->cache, meta->index);
         g->handed = meta->index;
         g->snapshot_index = meta->index;

@@ -8,12 +8,28 @@
 
 #include <stdio.h>
 
+/* A write that waits for room must not name entries that are gone by now: the effect that truncates
+ * comes after it, and writing whatever stands at those places by then would be of a later term than
+ * the hard state before it. */
+void engine_forget_held(struct engine *engine, const struct engine_group *group,
+                        raft_index truncated_from)
+{
+    struct raft_effect *held = &engine->held;
+    if (!engine->has_held || held->group != group->id || held->first == 0) {
+        return;
+    }
+    if (truncated_from <= held->first) {
+        held->first = 0;
+    } else if (truncated_from <= held->last) {
+        held->last = truncated_from - 1;
+    }
+}
+
 void engine_log_changed(struct engine *engine, struct engine_group *group,
                         const struct raft_fed *fed, const struct cached_entry *entries)
 {
-    (void)engine;
     if (fed->truncated_from > 0) {
-        CHECK(fed->truncated_from > group->handed);
+        engine_forget_held(engine, group, fed->truncated_from);
         engine_cache_truncate(&group->cache, fed->truncated_from);
     }
     if (fed->first == 0) {

@@ -167,6 +167,10 @@ void engine_log_changed(struct engine *engine, struct engine_group *group,
  * more entries make it known. */
 bool engine_is_busy(const struct engine *engine, const struct engine_group *group);
 
+/* Entries from here on are gone: a WAL write that waits for room must not name them. */
+void engine_forget_held(struct engine *engine, const struct engine_group *group,
+                        raft_index truncated_from);
+
 /* engine_send.c */
 void engine_send_msg(struct engine *engine, const struct raft_effect *effect);
 /* Moves gated messages whose write is durable into the frames, then hands the frames out. */
