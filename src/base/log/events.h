@@ -59,6 +59,8 @@
       "The gateway cannot send requests to an instance: its address is not numeric or has no port.")\
     X(LOG_ROUTES_UNREADABLE, "routes_unreadable", ERROR,                                           \
       "The gateway could not read its tables from the state store; it goes on with the old ones.") \
+    X(LOG_ACCESS_LOG_FAILED, "access_log_failed", WARN,                                            \
+      "The gateway's access log could not be opened anew; lines go to the old file.")              \
     X(LOG_CLIENT_REFUSED, "client_refused", WARN,                                                  \
       "A client was refused: too many connections, bad credentials or a malformed request.")
 /* clang-format on */

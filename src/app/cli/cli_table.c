@@ -1,0 +1,129 @@
+/* All commands with their help. */
+#include "cli/cli_table.h"
+
+#include "cli/cli_priv.h"
+#include "config/config.h"
+#include "dev/dev.h"
+
+/* clang-format off */
+static const struct flag FLAGS_COMMON[] = {CLI_FLAGS_COMMON};
+static const struct flag FLAGS_READ[] = {CLI_FLAG_STALE, CLI_FLAGS_COMMON};
+static const struct flag FLAGS_PUT[] = {
+    {"flags", FLAG_NUMBER, "N", "a number kept with the value (default 0)",
+     offsetof(struct cli_options, flags)},
+    CLI_FLAGS_COMMON};
+static const struct flag FLAGS_CAS[] = {
+    {"index", FLAG_NUMBER, "N", "ModifyIndex that the key must have; 0: it must not be there",
+     offsetof(struct cli_options, index)},
+    CLI_FLAGS_COMMON};
+static const struct flag FLAGS_DELETE[] = {
+    {"recurse", FLAG_SWITCH, NULL, "all keys with this prefix",
+     offsetof(struct cli_options, recurse)},
+    {"index", FLAG_NUMBER, "N", "only if the key has this ModifyIndex",
+     offsetof(struct cli_options, index)},
+    CLI_FLAGS_COMMON};
+static const struct flag FLAGS_ROUTE_ADD[] = {
+    {"service", FLAG_TEXT, "NAME", "the service that answers (required)",
+     offsetof(struct cli_options, service)},
+    {"host", FLAG_TEXT, "HOST,...", "shop.example.com, '*.example.com' or '*' (default '*')",
+     offsetof(struct cli_options, host)},
+    {"path", FLAG_TEXT, "/PREFIX", "path elements at the beginning (default /)",
+     offsetof(struct cli_options, path)},
+    {"id", FLAG_TEXT, "ID", "name of the route (default made of the rest)",
+     offsetof(struct cli_options, id)},
+    CLI_FLAGS_COMMON};
+
+#define FLAGS_OF(rows) &(const struct flag_table){rows, sizeof(rows) / sizeof((rows)[0])}
+
+static const struct cli_command COMMANDS[] = {
+    {"dev", "", "run a cluster of real nodes on this machine",
+     "Every node is a process of its own, with its data in DIR/nK/ (flotilla.pid, flotilla.log).\n"
+     "Node k listens on the base ports + 10*(k-1): 8500 HTTP API and Consul API, 8080 gateway,\n"
+     "8300 other nodes. Ctrl-C stops everything in order; a node that dies is started again.\n",
+     "  flotilla dev --nodes 3 --demo\n"
+     "  flotilla dev --nodes 3 --data ./cluster         keeps the data\n"
+     "  flotilla dev --nodes 3 --demo --exit-after 20   takes the tour by itself; 0: all held\n"
+     "  kill -9 $(cat ./cluster/n1/flotilla.pid)        what it is made to survive\n",
+     &DEV_FLAGS, cli_dev},
+    {"server", "--data DIR", "run one node",
+     "Stops in order on SIGTERM and SIGINT; kill -9 is safe too. SIGHUP opens the access log\n"
+     "anew. Exit codes: 0 stopped as asked; 1 could not start, or stopped by itself (a failed or\n"
+     "full disk); 2 wrong settings. In this version every address must be on loopback.\n",
+     "  flotilla server --data /var/lib/flotilla\n"
+     "  flotilla server --config node1.yaml --log-level debug\n"
+     "  flotilla server --id 1 --data ./n1 \\\n"
+     "      --peers 1=127.0.0.1:8300,2=127.0.0.1:8310,3=127.0.0.1:8320\n"
+     "\n"
+     "  node1.yaml:   id: 1\n"
+     "                data: /var/lib/flotilla\n"
+     "                peers: [1=127.0.0.1:8300, 2=127.0.0.1:8310, 3=127.0.0.1:8320]\n",
+     &CONFIG_FLAGS, cli_server},
+    {"status", "", "who leads, and how every node is",
+     "Asks every member itself. LAG is how many committed entries the node has not applied yet.\n"
+     "Exit code 1 when nobody leads.\n",
+     "  flotilla status\n"
+     "  flotilla status --json --addr 127.0.0.1:8510\n",
+     FLAGS_OF(FLAGS_COMMON), cli_status},
+    {"members", "", "the member table: addresses, states, versions", "",
+     "  flotilla members\n",
+     FLAGS_OF(FLAGS_COMMON), cli_members},
+    {"kv get", "KEY", "print a value",
+     "Exit code 1 when there is no such key. With --json its row: Value is base64.\n",
+     "  flotilla kv get greeting\n"
+     "  flotilla kv get config/db --json\n"
+     "  flotilla kv get greeting --stale        from this node, even without a leader\n",
+     FLAGS_OF(FLAGS_READ), cli_kv_get},
+    {"kv put", "KEY VALUE", "write a value; done means on the disks of a majority",
+     "VALUE: a word, - for standard input, @FILE for a file.\n",
+     "  flotilla kv put greeting hello\n"
+     "  flotilla kv put config/db @db.json --flags 7\n"
+     "  date | flotilla kv put now -\n",
+     FLAGS_OF(FLAGS_PUT), cli_kv_put},
+    {"kv cas", "KEY VALUE", "write a value if nobody did meanwhile",
+     "Exit code 1 when the key has another index; then nothing was written.\n",
+     "  flotilla kv cas lock me --index 0       only if there is no such key\n"
+     "  flotilla kv get lock --json             ModifyIndex, say 17\n"
+     "  flotilla kv cas lock you --index 17\n",
+     FLAGS_OF(FLAGS_CAS), cli_kv_cas},
+    {"kv delete", "KEY", "delete a key, or all under a prefix",
+     "Deleting what is not there is a success.\n",
+     "  flotilla kv delete greeting\n"
+     "  flotilla kv delete config/ --recurse\n",
+     FLAGS_OF(FLAGS_DELETE), cli_kv_delete},
+    {"kv ls", "[PREFIX]", "list keys", "",
+     "  flotilla kv ls\n"
+     "  flotilla kv ls config/ --json\n",
+     FLAGS_OF(FLAGS_READ), cli_kv_ls},
+    {"services", "[NAME]", "services and their instances", "",
+     "  flotilla services\n"
+     "  flotilla services hello                 its instances, and what failing checks say\n",
+     FLAGS_OF(FLAGS_READ), cli_services},
+    {"route add", "--service NAME", "send requests of a host and path to a service",
+     "Takes effect on all gateways within milliseconds. The most exact host wins, then the longest\n"
+     "path; the same id again replaces the route.\n",
+     "  flotilla route add --host '*' --path / --service hello\n"
+     "  flotilla route add --host shop.example.com --path /api --service cart --id cart\n",
+     FLAGS_OF(FLAGS_ROUTE_ADD), cli_route_add},
+    {"route rm", "ID", "remove a route", "",
+     "  flotilla route rm cart\n",
+     FLAGS_OF(FLAGS_COMMON), cli_route_rm},
+    {"route ls", "", "list the routes", "",
+     "  flotilla route ls\n",
+     FLAGS_OF(FLAGS_READ), cli_route_ls},
+    {"version", "", "print the version", "",
+     "  flotilla version\n",
+     FLAGS_OF(FLAGS_COMMON), cli_version},
+};
+
+/* clang-format on */
+
+size_t cli_command_count(void)
+{
+    return sizeof(COMMANDS) / sizeof(COMMANDS[0]);
+}
+
+const struct cli_command *cli_command_at(size_t number)
+{
+    CHECK(number < cli_command_count());
+    return &COMMANDS[number];
+}
