@@ -481,6 +481,7 @@ enum err node_core_start(struct node *node, struct err_note *note)
         err = start_peers(node, note);
     }
     if (err == ERR_OK) {
+        node_status_publish(node); /* clients may ask before the thread's first turn */
         int rc = pthread_create(&core->thread, NULL, thread_main, node);
         CHECK(rc == 0);
         core->running = true;

@@ -24,6 +24,22 @@ static void a_single_node_answers_its_own_writes(void **state)
     test_cluster_done(&cluster);
 }
 
+/* A door may be asked before the core thread has turned once. */
+static void the_status_is_whole_from_the_first_moment(void **state)
+{
+    (void)state;
+    struct test_cluster cluster;
+    test_cluster_init(&cluster, 1);
+    for (int round = 0; round < 10; round++) {
+        struct node_status status;
+        test_cluster_start(&cluster, 0);
+        test_status(cluster.nodes[0], &status);
+        assert_non_null(status.backend);
+        test_cluster_stop(&cluster, 0);
+    }
+    test_cluster_done(&cluster);
+}
+
 static void a_restart_keeps_what_was_written(void **state)
 {
     (void)state;
@@ -96,6 +112,7 @@ int main(void)
     test_skip_without_backend();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_single_node_answers_its_own_writes),
+        cmocka_unit_test(the_status_is_whole_from_the_first_moment),
         cmocka_unit_test(a_restart_keeps_what_was_written),
         cmocka_unit_test(three_nodes_answer_writes_and_reads_anywhere),
         cmocka_unit_test(the_loss_of_the_leader_stops_nothing),
