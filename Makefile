@@ -1,11 +1,12 @@
 # Short names. ./run and ./test need none of this; they work before make is installed.
 SEEDS ?= 1000
 MUTANT_SEEDS ?= 2000
+KILLS ?= 20
 DESTDIR ?=
 PREFIX ?= /usr/local
 MESON_BUILD = build/build.ninja
 
-.PHONY: all run test bench sim sim-mutants install clean format gates check-fresh help
+.PHONY: all run test bench sim sim-mutants chaos install clean format gates check-fresh help
 
 all: $(MESON_BUILD)
 	ninja -C build
@@ -18,6 +19,7 @@ help:
 	@echo 'make format     rewrite the C files as clang-format 14 does'
 	@echo 'make sim        the simulator, SEEDS=1000 of them'
 	@echo 'make sim-mutants   bugs put in on purpose must be found by the simulator'
+	@echo 'make chaos      the leader is killed KILLS=20 times under load'
 	@echo 'make bench      the benchmarks, beside nginx and HAProxy'
 	@echo 'make install    the release build into PREFIX=/usr/local'
 	@echo 'make check-fresh   ./run and ./test inside a minimal Debian 12'
@@ -38,6 +40,10 @@ sim: $(MESON_BUILD)
 
 sim-mutants:
 	tools/sim-mutants --seeds $(MUTANT_SEEDS)
+
+chaos: $(MESON_BUILD)
+	ninja -C build flotilla
+	python3 tests/chaos/failover.py build/flotilla --kills $(KILLS)
 
 bench: $(MESON_BUILD)
 	tools/bootstrap --bench
