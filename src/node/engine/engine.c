@@ -418,6 +418,9 @@ void engine_turn(struct engine *engine, clk_ns now, clk_ms wall_ms)
 
 clk_ns engine_deadline(const struct engine *engine)
 {
+    if (engine->failed) {
+        return CLK_NEVER; /* turns do nothing any more */
+    }
     clk_ns earliest = raft_deadline(engine->raft);
     clk_ns wal_at = wal_deadline(engine->wal);
     if (wal_at < earliest) {

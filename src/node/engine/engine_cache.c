@@ -70,7 +70,8 @@ void engine_cache_truncate(struct engine_cache *cache, raft_index from)
         cache->last--;
     }
     if (from <= cache->first) {
-        engine_fifo_release(&cache->payloads, UINT64_MAX);
+        /* Payloads stay until their positions are released: after a snapshot, entries of the log
+         * that it replaced may still be being applied. */
         engine_cache_reset(cache, from - 1);
     }
 }
@@ -92,7 +93,9 @@ void engine_cache_evict(struct engine_cache *cache, raft_index upto, uint64_t by
         cache->bytes -= slot(cache, cache->first)->size + ENTRY_COST;
         cache->first++;
     }
-    engine_fifo_release(&cache->payloads, cache->first - 1);
+    /* After a snapshot `first` lies beyond entries that are still being applied. */
+    raft_index gone = cache->first - 1;
+    engine_fifo_release(&cache->payloads, gone < upto ? gone : upto);
 }
 
 const struct cached_entry *engine_cache_at(const struct engine_cache *cache, raft_index index)
