@@ -95,6 +95,51 @@ static enum err open_wal(struct node *node, struct err_note *note)
     return ERR_OK;
 }
 
+/* A file of this log: written here after the mark that the WAL has, or the one of the mark. */
+static bool is_of_log(const struct raft_snapshot_meta *meta, const void *context)
+{
+    const struct raft_boot *boot = context;
+    if (meta->index == boot->snapshot.index) {
+        return true;
+    }
+    raft_term term = 0;
+    for (size_t i = 0; i < boot->run_count && boot->runs[i].first <= meta->index; i++) {
+        term = boot->runs[i].term;
+    }
+    return meta->index > boot->snapshot.index && meta->index <= boot->last_index &&
+           meta->term == term;
+}
+
+/* A state that lies before the log begins (a crash leaves none) is filled from a snapshot file.
+ * Without one the engine asks for it, and the apply thread says what is missing. */
+static void fill_state(struct node *node, raft_index *applied)
+{
+    struct raft_boot boot;
+    struct err_note note = {{0}};
+    wal_boot(node->wal, META_GROUP, &boot);
+    if (*applied < boot.snapshot.index &&
+        node_snapshot_load(node, is_of_log, &boot, applied, &note) != ERR_OK) {
+        log_event(LOG_SNAPSHOT_FAILED, "group=%u detail=%s", (unsigned)META_GROUP, note.text);
+    }
+}
+
+static enum err read_applied(struct node *node, raft_index *ret_applied)
+{
+    struct store_reader *reader = NULL;
+    enum err err = store_reader_new(node->store, &reader);
+    if (err == ERR_OK) {
+        err = store_read_begin(reader);
+    }
+    if (err == ERR_OK) {
+        struct table_txn txn;
+        store_read_tables(reader, META_GROUP, &txn);
+        err = table_applied(&txn, ret_applied);
+        store_read_end(reader);
+    }
+    store_reader_free(reader);
+    return err;
+}
+
 static enum err open_state(struct node *node, raft_index *ret_applied, struct err_note *note)
 {
     char path[PATH_BYTES];
@@ -111,21 +156,12 @@ static enum err open_state(struct node *node, raft_index *ret_applied, struct er
     }
     (void)snprintf(path, sizeof(path), "%s/snapshots", node->cfg.data_dir);
     err = snapshot_dir_open(path, &node->snapshots, note);
-    if (err != ERR_OK) {
-        return err;
-    }
-    struct store_reader *reader = NULL;
-    err = store_reader_new(node->store, &reader);
     if (err == ERR_OK) {
-        err = store_read_begin(reader);
+        err = read_applied(node, ret_applied);
     }
     if (err == ERR_OK) {
-        struct table_txn txn;
-        store_read_tables(reader, META_GROUP, &txn);
-        err = table_applied(&txn, ret_applied);
-        store_read_end(reader);
+        fill_state(node, ret_applied);
     }
-    store_reader_free(reader);
     return err;
 }
 
@@ -138,6 +174,7 @@ static enum err open_engine(struct node *node, raft_index applied, struct err_no
         .boot_count = node->identity.boot_count,
         .voter_count = node->cfg.peer_count,
         .group_count = 1,
+        .snapshot_log_bytes = node->cfg.snapshot_log_bytes,
     };
     for (uint32_t i = 0; i < node->cfg.peer_count; i++) {
         cfg.voters[i] = node->cfg.peers[i].id;
@@ -269,8 +306,16 @@ enum err node_start(const struct node_cfg *cfg, struct node **ret_node, struct e
 void node_on_fatal(struct node *node, void (*fn)(void *self, enum err why, const char *text),
                    void *self)
 {
-    node->on_fatal_self = self;
-    node->on_fatal = fn;
+    (void)pthread_mutex_lock(&node->status_lock);
+    bool late = node->fatal != ERR_OK;
+    if (!late) {
+        node->on_fatal_self = self;
+        node->on_fatal = fn;
+    }
+    (void)pthread_mutex_unlock(&node->status_lock);
+    if (late) {
+        fn(self, node->fatal, node->fatal_text); /* written once, before the lock was let go */
+    }
 }
 
 /* ---- stopping -------------------------------------------------------------------------------- */

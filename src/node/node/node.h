@@ -69,6 +69,7 @@ struct node_cfg {
     int loop_backend;    /* enum loop_backend */
     uint64_t wal_segment_bytes;
     uint64_t store_map_bytes;
+    uint64_t snapshot_log_bytes; /* log since the last snapshot that calls for one; 0: 64 MiB */
 };
 
 /* Opens the data directory (lock, identity, WAL, store), replays, starts the threads. On failure
@@ -77,7 +78,8 @@ struct node_cfg {
 ERR_CHECKED enum err node_start(const struct node_cfg *cfg, struct node **ret_node,
                                 struct err_note *note);
 /* Called once, on the core thread, when the node stops by itself: a failed WAL (ERR_POISONED), a
- * full disk (ERR_NO_SPACE), an unknown command (ERR_UNSUPPORTED). The text is for a person. */
+ * full disk (ERR_NO_SPACE), an unknown command (ERR_UNSUPPORTED). The text is for a person. When
+ * that has happened already, at once inside this call. */
 void node_on_fatal(struct node *node, void (*fn)(void *self, enum err why, const char *text),
                    void *self);
 /* Joins the threads, flushes the WAL, writes the store's clean mark, frees. The doors have been
@@ -149,7 +151,8 @@ struct node_snapshot {
 };
 
 struct node_reading {
-    /* ERR_OK with a snapshot, or ERR_NO_LEADER, ERR_TIMEOUT, ERR_FULL, ERR_STOPPING with NULL. */
+    /* ERR_OK with a snapshot, or ERR_NO_LEADER, ERR_TIMEOUT, ERR_FULL (also: a snapshot is being
+     * installed, or four reads are nested already), ERR_STOPPING with NULL. */
     void (*done)(struct node_reading *reading, enum err err, const struct node_snapshot *snapshot);
     /* private: */
     struct list link;

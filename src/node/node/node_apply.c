@@ -12,8 +12,12 @@
 #include <stdio.h>
 
 enum {
-    BATCH_BYTES_MAX = 256 * 1024 * 1024
+    BATCH_BYTES_MAX = 256 * 1024 * 1024,
+    /* One command may delete any number of keys: above this its edges re-read everything. */
+    BATCH_CHANGES_MAX = 32 * 1024 * 1024
 };
+
+#define RETRY_EVERY CLK_MS(10)
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
@@ -40,7 +44,7 @@ static void on_change(struct apply_sink *sink, const struct apply_change *change
     struct node *node = CONTAINER_OF(apply, struct node, apply);
     for (uint32_t i = 0; i < node->edge_count; i++) {
         struct batch *batch = batch_for(node, i);
-        if (has_lagged(&node->edges[i])) {
+        if (has_lagged(&node->edges[i]) || batch->items.len > BATCH_CHANGES_MAX) {
             batch->lost_changes = true;
         } else {
             node_feed_put_change(batch, change);
@@ -59,23 +63,56 @@ static void drop_open(struct node *node)
     }
 }
 
+static bool flush_waiting(struct node *node, uint32_t number)
+{
+    struct list *waiting = &node->apply.waiting[number];
+    struct loop_inbox *inbox = &node->edges[number].from_apply;
+    while (!list_empty(waiting) && inbox_room(inbox) > 0) {
+        struct list *link = list_pop_front(waiting);
+        enum err err = inbox_push(inbox, CONTAINER_OF(link, struct batch, link));
+        CHECK(err == ERR_OK);
+    }
+    return list_empty(waiting);
+}
+
+/* An edge that takes nothing has one batch that grows, by results only, beside its full inbox. */
+static bool merged(struct list *waiting, struct batch *batch)
+{
+    if (list_empty(waiting)) {
+        return false;
+    }
+    struct batch *last = CONTAINER_OF(waiting->prev, struct batch, link);
+    if (buf_append(&last->items, buf_bytes(&batch->items)) != ERR_OK) {
+        return false;
+    }
+    last->last_index = batch->last_index;
+    last->lost_changes = last->lost_changes || batch->lost_changes;
+    buf_done(&batch->items);
+    mem_free(batch);
+    return true;
+}
+
+static void on_retry(struct loop_timer *timer);
+
 static void push_batches(struct node *node, uint64_t last_index)
 {
+    bool all = true;
     for (uint32_t i = 0; i < node->edge_count; i++) {
         struct node_edge *edge = &node->edges[i];
         struct batch *batch = node->apply.open[i];
+        node->apply.open[i] = NULL;
         if (batch != NULL) {
             batch->last_index = last_index;
-            node->apply.open[i] = NULL;
-            (void)atomic_fetch_add_explicit(&edge->backlog, 1, memory_order_relaxed);
-            list_push_back(&node->apply.waiting[i], &batch->link);
+            if (!merged(&node->apply.waiting[i], batch)) {
+                (void)atomic_fetch_add_explicit(&edge->backlog, 1, memory_order_relaxed);
+                list_push_back(&node->apply.waiting[i], &batch->link);
+            }
         }
-        struct list *waiting = &node->apply.waiting[i];
-        while (!list_empty(waiting) && inbox_room(&edge->from_apply) > 0) {
-            struct list *link = list_pop_front(waiting);
-            enum err err = inbox_push(&edge->from_apply, CONTAINER_OF(link, struct batch, link));
-            CHECK(err == ERR_OK);
-        }
+        all = flush_waiting(node, i) && all;
+    }
+    if (!all && !loop_timer_is_set(&node->apply.retry)) {
+        struct loop *loop = node->apply.loop;
+        loop_timer_set(loop, &node->apply.retry, loop_now(loop) + RETRY_EVERY, on_retry);
     }
 }
 
@@ -84,6 +121,15 @@ static void wake_edges(struct node *node)
     for (uint32_t i = 0; i < node->edge_count; i++) {
         inbox_wake(&node->edges[i].from_apply);
     }
+}
+
+/* Nothing else may come that would push what waits. */
+static void on_retry(struct loop_timer *timer)
+{
+    struct node_apply *apply = CONTAINER_OF(timer, struct node_apply, retry);
+    struct node *node = CONTAINER_OF(apply, struct node, apply);
+    push_batches(node, 0);
+    wake_edges(node);
 }
 
 /* ---- telling core ---------------------------------------------------------------------------- */
@@ -98,6 +144,7 @@ static void tell_core(struct node *node, struct core_msg *msg)
 static void tell_applied(struct node *node, uint64_t index)
 {
     atomic_store_explicit(&node->committed, index, memory_order_release);
+    atomic_store_explicit(&node->installing, false, memory_order_release);
     wake_edges(node);
     struct core_msg *msg = node_core_msg_new(CORE_APPLIED, 0);
     msg->index = index;
@@ -188,26 +235,27 @@ static enum err run_transaction(struct node *node, struct err_note *note)
     return err;
 }
 
+static bool is_wanted(const struct raft_snapshot_meta *meta, const void *context)
+{
+    const struct apply_work *work = context;
+    return meta->index == work->index;
+}
+
 static enum err run_install(struct node *node, struct err_note *note)
 {
-    struct snapshot_info info;
-    enum err err = snapshot_newest(node->snapshots, META_GROUP, NULL, &info);
-    if (err != ERR_OK) {
-        return err_note_set(note, err, "no readable snapshot file");
-    }
-    if (info.meta.index < node->apply.work->index) {
-        return err_note_set(note, ERR_NOT_FOUND, "the newest snapshot file is older than the log");
-    }
-    err = snapshot_load(node->snapshots, info.name, node->store, &info, note);
-    if (err != ERR_OK) {
-        return err;
-    }
+    uint64_t index = node->apply.work->index;
+    atomic_store_explicit(&node->installing, true, memory_order_release);
     for (uint32_t i = 0; i < node->edge_count; i++) {
         batch_for(node, i)->lost_changes = true;
     }
-    push_batches(node, info.meta.index);
-    tell_applied(node, info.meta.index);
-    return ERR_OK;
+    push_batches(node, index);
+    /* This file and not the newest one: another may have arrived since, which core/raft has not
+     * taken. */
+    enum err err = node_snapshot_load(node, is_wanted, node->apply.work, &index, note);
+    if (err == ERR_OK) {
+        tell_applied(node, index);
+    }
+    return err;
 }
 
 static bool has_work(struct node_apply *apply)
@@ -294,6 +342,7 @@ void node_apply_stop(struct node *node)
         mem_free(work);
     }
     mem_free(apply->work);
+    loop_timer_cancel(apply->loop, &apply->retry);
     drop_open(node);
     for (uint32_t i = 0; i < node->edge_count; i++) {
         struct list *link = NULL;

@@ -7,6 +7,7 @@
 #include "mem/mem.h"
 #include "node/node_priv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PUBLISH_EVERY CLK_MS(50)
@@ -204,9 +205,17 @@ void node_core_fatal(struct node *node, enum err why, const char *text)
               : why == ERR_POISONED || why == ERR_IO ? LOG_WAL_FAILED
                                                      : LOG_APPLY_STOPPED,
               "error=%s detail=%s", err_name(why), text);
-    if (node->on_fatal != NULL) {
-        node->on_fatal(node->on_fatal_self, why, text);
-        node->on_fatal = NULL;
+    (void)pthread_mutex_lock(&node->status_lock);
+    void (*fn)(void *self, enum err err, const char *said) = node->on_fatal;
+    void *fn_self = node->on_fatal_self;
+    node->on_fatal = NULL;
+    if (node->fatal == ERR_OK) {
+        node->fatal = why;
+        (void)snprintf(node->fatal_text, sizeof(node->fatal_text), "%s", text);
+    }
+    (void)pthread_mutex_unlock(&node->status_lock);
+    if (fn != NULL) {
+        fn(fn_self, why, text);
     }
 }
 
@@ -256,6 +265,9 @@ static enum err peers_frame(void *self, raft_node_id from, enum peers_channel ch
     }
     if (kind == PEERS_FRAME_SNAPSHOT) {
         return transfer_frame(node->transfer, from, body);
+    }
+    if (!list_empty(&node->core.outs[0].waiting)) {
+        return ERR_OK; /* the edge is behind; frames may be lost, and memory is bounded */
     }
     struct edge_msg *msg = edge_msg_new(EDGE_FRAME, body.len);
     msg->from = from;
@@ -502,6 +514,7 @@ void node_core_stop(struct node *node)
     inbox_done(&core->from_apply);
     drop_waiting(node);
     loop_timer_cancel(core->loop, &core->timer);
+    loop_timer_cancel(core->loop, &node->snapshot_retry);
     loop_hook_remove(&core->hook);
     store_reader_free(core->reader);
 }

@@ -158,9 +158,16 @@ void node_unlisten(struct node_edge *edge, struct node_listener *listener)
 
 void node_edge_event(struct node_edge *edge, enum node_event event)
 {
-    LIST_FOREACH_SAFE (link, after, &edge->listeners) {
+    struct list told;
+    list_init(&told);
+    struct list *link = NULL;
+    while ((link = list_pop_front(&edge->listeners)) != NULL) { /* a callback may unlisten any */
+        list_push_back(&told, link);
         struct node_listener *listener = CONTAINER_OF(link, struct node_listener, link);
         listener->event(listener, event);
+    }
+    while ((link = list_pop_front(&told)) != NULL) {
+        list_push_back(&edge->listeners, link);
     }
 }
 
@@ -197,7 +204,7 @@ static void run_posts(struct node_edge *edge)
 
 static void on_core_msg(struct node_edge *edge, const struct edge_msg *msg)
 {
-    struct node_frame_handler *handler = edge->node->frame_handler;
+    struct node_frame_handler *handler = atomic_load(&edge->node->frame_handler);
     switch (msg->kind) {
     case EDGE_PROPOSAL_FAILED:
         finish(edge, msg->tag, msg->err, NULL);
@@ -263,7 +270,7 @@ enum err node_frame_send(struct node_edge *edge, raft_node_id to, uint8_t kind, 
 
 void node_frame_handler_set(struct node *node, struct node_frame_handler *handler)
 {
-    node->frame_handler = handler;
+    atomic_store(&node->frame_handler, handler);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

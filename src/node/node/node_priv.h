@@ -174,6 +174,7 @@ struct node_apply {
     struct apply_sink sink;
     struct batch *open[NODE_EDGES_MAX]; /* the batches of the running transaction */
     struct list waiting[NODE_EDGES_MAX];
+    struct loop_timer retry; /* while something waits */
     struct apply_work *work; /* partly done */
     uint32_t work_at;
     bool dead;
@@ -195,14 +196,18 @@ struct node {
     struct node_apply apply;
     struct node_edge *edges;
     uint32_t edge_count;
-    struct node_frame_handler *frame_handler;
+    struct node_frame_handler *_Atomic frame_handler;
     struct health *_Atomic health;
     void (*on_fatal)(void *self, enum err why, const char *text);
     void *on_fatal_self;
+    enum err fatal; /* ERR_OK, or why the node has stopped; with on_fatal under status_lock */
+    char fatal_text[ERR_NOTE_MAX + 64];
     struct node_snapshot_job *snapshot_job;
+    struct loop_timer snapshot_retry;            /* set: the last one failed a moment ago */
     raft_index snapshot_wanted[NODE_ID_MAX + 1]; /* what each peer asked for last */
     bool snapshot_waits[NODE_ID_MAX + 1];        /* for a file that is being written */
     atomic_bool canceling;
+    atomic_bool installing;     /* apply replaces the store's rows by those of a snapshot file */
     _Atomic uint64_t committed; /* index visible in the store */
     _Atomic uint32_t leader;    /* 0: none known */
     _Atomic bool leads;
@@ -255,6 +260,13 @@ void node_read_turn(struct node_edge *edge);
 void node_snapshot_write(struct node *node);
 void node_snapshot_send(struct node *node, raft_node_id to, raft_index at_least);
 void node_snapshot_sent(struct node *node, raft_node_id to, enum err err);
+
+/* Replaces the state by the newest whole snapshot file that fits. The apply thread, or before it
+ * runs. */
+ERR_CHECKED enum err
+node_snapshot_load(struct node *node,
+                   bool (*fits)(const struct raft_snapshot_meta *meta, const void *context),
+                   const void *context, raft_index *ret_index, struct err_note *note);
 
 /* node_status.c */
 void node_status_publish(struct node *node);

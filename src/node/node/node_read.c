@@ -22,31 +22,74 @@ struct read_round {
     uint64_t index; /* 0: not answered yet */
 };
 
+static void fill_contact(const struct node_edge *edge, struct node_snapshot *snapshot)
+{
+    const struct node *node = edge->node;
+    clk_ns heard = atomic_load_explicit(&node->leader_heard, memory_order_relaxed);
+    clk_ns now = loop_now(edge->loop);
+    snapshot->known_leader = atomic_load_explicit(&node->leader, memory_order_relaxed) != 0;
+    if (!atomic_load_explicit(&node->leads, memory_order_relaxed) && now > heard) {
+        snapshot->last_contact_ms = (now - heard) / CLK_MS(1);
+    }
+}
+
+/* A snapshot that is being installed replaces the rows over several transactions; what lies between
+ * has index 0 and must not be shown. The flag is up before the first of them and goes down after
+ * the index is published, so one of the two tells. */
+static bool is_partial(const struct node *node, uint64_t index)
+{
+    if (index > 0) {
+        return false;
+    }
+    bool installing = atomic_load_explicit(&node->installing, memory_order_acquire);
+    return installing || atomic_load_explicit(&node->committed, memory_order_acquire) > 0;
+}
+
+/* ERR_FULL: the state is being replaced, or reads were started inside of reads too deeply. */
+static enum err open_snapshot(struct node_edge *edge, struct store_reader *reader,
+                              struct table_txn *txn, struct node_snapshot *snapshot)
+{
+    enum err err = store_read_begin(reader);
+    if (err != ERR_OK) {
+        return err;
+    }
+    store_read_tables(reader, META_GROUP, txn);
+    *snapshot = (struct node_snapshot){.txn = txn};
+    err = table_applied(txn, &snapshot->index);
+    if (err == ERR_OK && is_partial(edge->node, snapshot->index)) {
+        err = ERR_FULL;
+    }
+    if (err != ERR_OK) {
+        store_read_end(reader);
+    }
+    return err;
+}
+
 static void serve(struct node_edge *edge, struct node_reading *reading)
 {
-    CHECK(edge->reader_depth < EDGE_READERS);
+    if (edge->reader_depth == EDGE_READERS) {
+        reading->done(reading, ERR_FULL, NULL);
+        return;
+    }
     struct store_reader *reader = edge->readers[edge->reader_depth];
-    enum err err = store_read_begin(reader);
+    struct table_txn txn;
+    struct node_snapshot snapshot;
+    enum err err = open_snapshot(edge, reader, &txn, &snapshot);
     if (err != ERR_OK) {
         reading->done(reading, err, NULL);
         return;
     }
     edge->reader_depth++;
-    struct table_txn txn;
-    store_read_tables(reader, META_GROUP, &txn);
-    struct node_snapshot snapshot = {.txn = &txn};
-    err = table_applied(&txn, &snapshot.index);
-    if (err == ERR_OK) {
-        node_edge_tell(edge, snapshot.index); /* changes before the read that shows them */
-        const struct node *node = edge->node;
-        clk_ns heard = atomic_load_explicit(&node->leader_heard, memory_order_relaxed);
-        clk_ns now = loop_now(edge->loop);
-        snapshot.known_leader = atomic_load_explicit(&node->leader, memory_order_relaxed) != 0;
-        if (!atomic_load_explicit(&node->leads, memory_order_relaxed) && now > heard) {
-            snapshot.last_contact_ms = (now - heard) / CLK_MS(1);
-        }
+    /* Changes before the read that shows them. What is told may close connections and cancel this
+     * very read: then it is not in the list any more. */
+    struct list served;
+    list_init(&served);
+    list_push_back(&served, &reading->link);
+    node_edge_tell(edge, snapshot.index);
+    if (list_pop_front(&served) != NULL) {
+        fill_contact(edge, &snapshot);
+        reading->done(reading, ERR_OK, &snapshot);
     }
-    reading->done(reading, err, err == ERR_OK ? &snapshot : NULL);
     edge->reader_depth--;
     store_read_end(reader);
 }
@@ -124,6 +167,9 @@ void node_read_round(struct node_edge *edge, uint64_t id, enum err err, uint64_t
 
 static void serve_rounds(struct node_edge *edge)
 {
+    if (atomic_load_explicit(&edge->node->installing, memory_order_acquire)) {
+        return; /* the store shows no whole state now; its end wakes this edge */
+    }
     uint64_t committed = atomic_load_explicit(&edge->node->committed, memory_order_acquire);
     LIST_FOREACH_SAFE (link, after, &edge->read_rounds) {
         struct read_round *round = CONTAINER_OF(link, struct read_round, link);
@@ -146,15 +192,12 @@ static void serve_rounds(struct node_edge *edge)
     }
 }
 
-static void expire_list(struct node_edge *edge, struct list *reads, clk_ns now)
+static void take_expired(struct list *reads, clk_ns now, struct list *expired)
 {
-    (void)edge;
     LIST_FOREACH_SAFE (link, after, reads) {
-        struct node_reading *reading = CONTAINER_OF(link, struct node_reading, link);
-        if (reading->deadline <= now) {
+        if (CONTAINER_OF(link, struct node_reading, link)->deadline <= now) {
             list_remove(link);
-            bool leader = atomic_load_explicit(&edge->node->leader, memory_order_relaxed) != 0;
-            reading->done(reading, leader ? ERR_TIMEOUT : ERR_NO_LEADER, NULL);
+            list_push_back(expired, link);
         }
     }
 }
@@ -163,10 +206,17 @@ static void on_read_timer(struct loop_timer *timer)
 {
     struct node_edge *edge = CONTAINER_OF(timer, struct node_edge, read_timer);
     clk_ns now = loop_now(edge->loop);
-    expire_list(edge, &edge->reads_new, now);
-    LIST_FOREACH_SAFE (link, after, &edge->read_rounds) {
-        struct read_round *round = CONTAINER_OF(link, struct read_round, link);
-        expire_list(edge, &round->reads, now);
+    struct list expired;
+    list_init(&expired);
+    take_expired(&edge->reads_new, now, &expired);
+    LIST_FOREACH (link, &edge->read_rounds) {
+        take_expired(&CONTAINER_OF(link, struct read_round, link)->reads, now, &expired);
+    }
+    bool leader = atomic_load_explicit(&edge->node->leader, memory_order_relaxed) != 0;
+    struct list *link = NULL;
+    while ((link = list_pop_front(&expired)) != NULL) { /* a callback may cancel any other read */
+        struct node_reading *reading = CONTAINER_OF(link, struct node_reading, link);
+        reading->done(reading, leader ? ERR_TIMEOUT : ERR_NO_LEADER, NULL);
     }
 }
 

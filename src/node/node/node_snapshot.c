@@ -19,6 +19,30 @@ struct node_snapshot_job {
     enum err err;
 };
 
+enum {
+    FILES_MAX = 8
+};
+
+#define RETRY_AFTER CLK_S(1)
+
+static void on_retry(struct loop_timer *timer)
+{
+    struct node *node = CONTAINER_OF(timer, struct node, snapshot_retry);
+    if (!node->core.stopping) {
+        engine_snapshot_written(node->engine, loop_now(node->core.loop), META_GROUP, NULL);
+    }
+}
+
+/* The engine is told later, because it asks again at once: a full disk must not keep the node
+ * busy. */
+static void failed(struct node *node)
+{
+    struct loop *loop = node->core.loop;
+    if (!node->core.stopping && !loop_timer_is_set(&node->snapshot_retry)) {
+        loop_timer_set(loop, &node->snapshot_retry, loop_now(loop) + RETRY_AFTER, on_retry);
+    }
+}
+
 static void work(struct job *job)
 {
     struct node_snapshot_job *self = CONTAINER_OF(job, struct node_snapshot_job, job);
@@ -58,7 +82,11 @@ static void done(struct job *job)
     }
     node->snapshot_job = NULL;
     if (!node->core.stopping) {
-        engine_snapshot_written(node->engine, now, META_GROUP, ok ? &self->meta : NULL);
+        if (ok) {
+            engine_snapshot_written(node->engine, now, META_GROUP, &self->meta);
+        } else {
+            failed(node);
+        }
         send_waiting(node);
     }
     mem_free(self);
@@ -95,7 +123,7 @@ static enum err begin(struct node_snapshot_job *self)
 
 void node_snapshot_write(struct node *node)
 {
-    if (node->snapshot_job != NULL) {
+    if (node->snapshot_job != NULL || loop_timer_is_set(&node->snapshot_retry)) {
         return;
     }
     struct node_snapshot_job *self = mem_alloc(sizeof(*self));
@@ -104,7 +132,7 @@ void node_snapshot_write(struct node *node)
     self->job.done = done;
     if (begin(self) != ERR_OK) {
         mem_free(self);
-        engine_snapshot_written(node->engine, loop_now(node->core.loop), META_GROUP, NULL);
+        failed(node);
         return;
     }
     node->snapshot_job = self;
@@ -134,4 +162,29 @@ void node_snapshot_sent(struct node *node, raft_node_id to, enum err err)
         }
     }
     engine_snapshot_sent(node->engine, loop_now(node->core.loop), META_GROUP, to, err == ERR_OK);
+}
+
+enum err node_snapshot_load(struct node *node,
+                            bool (*fits)(const struct raft_snapshot_meta *meta,
+                                         const void *context),
+                            const void *context, raft_index *ret_index, struct err_note *note)
+{
+    struct snapshot_info *infos = mem_alloc_array(FILES_MAX, sizeof(*infos));
+    size_t count = 0;
+    enum err err = snapshot_list(node->snapshots, META_GROUP, NULL, FILES_MAX, infos, &count);
+    if (err == ERR_OK) {
+        err = err_note_set(note, ERR_NOT_FOUND, "no readable snapshot file that fits the log");
+    }
+    for (size_t i = 0; i < count && err != ERR_OK; i++) {
+        struct snapshot_info info;
+        if (!fits(&infos[i].meta, context)) {
+            continue;
+        }
+        err = snapshot_load(node->snapshots, infos[i].name, node->store, &info, note);
+        if (err == ERR_OK) {
+            *ret_index = info.meta.index;
+        }
+    }
+    mem_free(infos);
+    return err;
 }

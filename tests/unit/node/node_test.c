@@ -85,7 +85,8 @@ enum err test_cluster_try_start(struct test_cluster *cluster, uint32_t number,
 {
     struct node_cfg cfg = {.id = number + 1,
                            .peer_count = cluster->size,
-                           .edge_count = 1,
+                           .edge_count = cluster->edge_count > 0 ? cluster->edge_count : 1,
+                           .snapshot_log_bytes = cluster->snapshot_log_bytes,
                            .loop_backend = (int)test_backend(),
                            .wal_segment_bytes = 16u * 1024 * 1024,
                            .datacenter = "dc1"};

@@ -17,6 +17,8 @@ struct test_cluster {
     uint32_t size;
     uint16_t ports[CLUSTER_MAX];
     struct node *nodes[CLUSTER_MAX]; /* NULL: stopped */
+    uint64_t snapshot_log_bytes;     /* of nodes that are started from now on; 0: the default */
+    uint32_t edge_count;             /* the same; 0: 1 */
 };
 
 /* Chooses free ports and a fresh directory; starts nothing. */
