@@ -244,11 +244,16 @@ static void on_signal(struct process_signals *signals, int signal)
 
 /* ---- orders ---------------------------------------------------------------------------------- */
 
-static void start_child(struct dev_child *child)
+void dev_start(struct dev_child *child)
 {
     struct err_note note = {{0}};
+    if (child->running) {
+        child->wanted = child->held;
+        return;
+    }
     child->held = false;
-    if (!child->running && dev_child_start(child, &note) != ERR_OK) {
+    child->wanted = false;
+    if (dev_child_start(child, &note) != ERR_OK) {
         (void)fprintf(stderr, "flotilla dev: %s: %s\n", child->name, note.text);
         dev_stop(child->dev, 1);
     }
@@ -262,13 +267,13 @@ static void execute(struct dev *dev, const struct dev_order *order)
     } else if (dev->phase != DEV_RUNNING) {
         return;
     } else if (order->kind == DEV_ORDER_START) {
-        start_child(child);
+        dev_start(child);
     } else if (order->kind == DEV_ORDER_SIGNAL) {
         child->held = true;
         process_signal(&child->process, order->signal);
     } else {
         for (uint32_t i = dev->node_count; i < dev->child_count; i++) {
-            start_child(&dev->children[i]);
+            dev_start(&dev->children[i]);
         }
     }
 }

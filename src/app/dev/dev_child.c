@@ -160,7 +160,10 @@ enum err dev_child_services(struct dev *dev, struct err_note *note)
     add_service(dev, "hello-1", "python3", "hello.py");
     add_service(dev, "hello-2", "python3", "hello.py");
     add_service(dev, "time-1", dev->has_node_js ? "node" : "python3",
-                dev->has_node_js ? "time.js" : "time.py");
+                dev->has_node_js ? "time.js" : "hello.py");
+    if (!dev->has_node_js) {
+        add(&dev->children[dev->child_count - 1], "--service=time");
+    }
     return ERR_OK;
 }
 
@@ -218,6 +221,9 @@ static void on_ended(struct process *process, int exit_code, int signal)
         return;
     }
     if (child->held) {
+        if (child->wanted) {
+            dev_start(child);
+        }
         return;
     }
     if (signal != 0) {

@@ -51,7 +51,8 @@ struct dev_child {
     unsigned starts;
     unsigned quick_deaths; /* one after the other */
     bool running;
-    bool held; /* not to be started again for now */
+    bool held;   /* not to be started again for now */
+    bool wanted; /* held, and to be started as soon as it has ended */
 };
 
 enum dev_phase {
@@ -94,6 +95,8 @@ ERR_CHECKED enum err dev_child_node(struct dev *dev, uint32_t number, struct err
 /* Describes the demo's services. ERR_NOT_FOUND: the demo or Python is not there. */
 ERR_CHECKED enum err dev_child_services(struct dev *dev, struct err_note *note);
 ERR_CHECKED enum err dev_child_start(struct dev_child *child, struct err_note *note);
+/* Starts a child that does not run; one that is held and still running, when it has ended. */
+void dev_start(struct dev_child *child);
 /* Stops the whole run; the first reason's exit code counts. */
 void dev_stop(struct dev *dev, int exit_code);
 /* A child of this kind has ended while the run is being stopped. */

@@ -105,7 +105,7 @@ static void start_again(struct dev *dev, uint32_t child)
 /* Waits until the count of `what` in the answer is `count`; false: not in time. */
 static bool wait_count(struct dev *dev, const char *target, const char *what, unsigned count)
 {
-    static char answer[ANSWER_MAX]; /* one guide, one tour */
+    char answer[ANSWER_MAX];
     clk_ns until = dev_now() + CLK_S(WAIT_S);
     while (dev_now() < until && dev_sleep(dev, POLL_MS)) {
         unsigned found = 0;

@@ -30,7 +30,6 @@ struct edge_doors {
 struct doors {
     struct node *node;
     const struct server_plan *plan;
-    int access_log_fd;
     uint32_t count;
     struct edge_doors *edges;
 
@@ -68,12 +67,11 @@ static void on_edge_prepare(void *self)
     step_done(edge);
 }
 
-struct doors *doors_new(struct node *node, const struct server_plan *plan, int access_log_fd)
+struct doors *doors_new(struct node *node, const struct server_plan *plan)
 {
     struct doors *doors = mem_alloc(sizeof(*doors));
     doors->node = node;
     doors->plan = plan;
-    doors->access_log_fd = access_log_fd;
     doors->count = node_edge_count(node);
     doors->edges = mem_alloc_aligned(64, doors->count * sizeof(*doors->edges));
     int rc = sem_init(&doors->done, 0, 0);

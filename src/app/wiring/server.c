@@ -2,6 +2,7 @@
 #include "wiring/server.h"
 
 #include "check/check.h"
+#include "gateway/gateway.h"
 #include "health/health.h"
 #include "loop/loop.h"
 #include "members/members.h"
@@ -32,6 +33,7 @@ struct server {
     struct health *health;
     struct members *members;
     struct doors *doors;
+    struct gateway *gateway;
 
     pthread_mutex_t lock; /* guards what follows: the core thread writes it */
     bool failed;
@@ -136,8 +138,14 @@ static enum err start_node(struct server *server, struct err_note *note)
         return err_note_wrap(note, err, "data directory %s", server->plan->node.data_dir);
     }
     node_on_fatal(server->node, on_fatal, server);
-    server->doors = doors_new(server->node, server->plan, server->access_log_fd);
-    err = doors_listen(server->doors, note);
+    /* The HTTP door listens last: it prints the metrics that all others have registered by then. */
+    server->doors = doors_new(server->node, server->plan);
+    struct gateway_cfg gateway = {.addr = server->plan->gateway, .log_fd = server->access_log_fd};
+    err = gateway_start(server->node, &gateway, &server->gateway, note);
+    if (err == ERR_OK) {
+        log_event(LOG_DOOR_LISTENING, "door=gateway addr=%s", server->plan->node.gateway_addr);
+        err = doors_listen(server->doors, note);
+    }
     if (err == ERR_OK) {
         err = health_start(server->node, &server->health);
     }
@@ -187,6 +195,11 @@ static void stop_parts(struct server *server)
     sem_t stopped;
     int rc = sem_init(&stopped, 0, 0);
     CHECK(rc == 0);
+    if (server->gateway != NULL) {
+        gateway_stop(server->gateway, on_part_stopped, &stopped);
+        wait_stopped(&stopped);
+    }
+    doors_close(server->doors);
     if (server->members != NULL) {
         members_stop(server->members, on_part_stopped, &stopped);
         wait_stopped(&stopped);
@@ -219,9 +232,9 @@ static void stop_loop(struct server *server)
 
 static void stop(struct server *server)
 {
-    doors_close(server->doors);
     stop_parts(server);
     node_stop(server->node);
+    gateway_free(server->gateway);
     process_lock_release(&server->pid_file);
     if (server->access_log_fd >= 0) {
         (void)close(server->access_log_fd);
