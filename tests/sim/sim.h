@@ -39,8 +39,9 @@ enum {
     SIM_GROUPS_MAX = 4,
     SIM_KEYS_MAX = 8,
     SIM_CLIENTS_MAX = 6, /* per node */
-    SIM_SNAPSHOTS_KEPT = 2,
-    SIM_VALUE_MAX = 1500, /* bytes of a value */
+    SIM_SNAPSHOTS_MAX = 16,
+    SIM_SNAPSHOTS_KEPT = 2, /* and those that the log may need */
+    SIM_VALUE_MAX = 1500,   /* bytes of a value */
 };
 
 /* ---- what a seed decides --------------------------------------------------------------------- */
@@ -214,7 +215,7 @@ struct sim_snapshot {
 /* A data directory: what a crash leaves, and what can be copied. */
 struct sim_dir {
     struct mem_disk *disk;
-    struct sim_snapshot *snapshots[SIM_GROUPS_MAX][SIM_SNAPSHOTS_KEPT]; /* newest first */
+    struct sim_snapshot *snapshots[SIM_GROUPS_MAX][SIM_SNAPSHOTS_MAX]; /* newest first */
 };
 
 /* One group's state machine. */
@@ -422,7 +423,8 @@ bool sim_state_work(struct sim_node *node);
 void sim_state_drop_work(struct sim_node *node);
 struct sim_snapshot *sim_snapshot_ref(struct sim_snapshot *snapshot);
 void sim_snapshot_unref(struct sim_snapshot *snapshot);
-void sim_dir_add_snapshot(struct sim_dir *dir, uint32_t group, struct sim_snapshot *snapshot);
+/* Adds a file, and removes those that are old and that the log does not need. */
+void sim_node_add_snapshot(struct sim_node *node, uint32_t group, struct sim_snapshot *snapshot);
 /* Replaces a state by a snapshot's; NULL: by the empty one. */
 void sim_state_load(struct sim_state *state, const struct sim_snapshot *snapshot);
 void sim_state_free(struct sim_state *state);

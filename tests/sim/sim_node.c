@@ -27,7 +27,7 @@ void sim_dir_done(struct sim_dir *dir)
     mem_disk_free(dir->disk);
     dir->disk = NULL;
     for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++) {
-        for (uint32_t i = 0; i < SIM_SNAPSHOTS_KEPT; i++) {
+        for (uint32_t i = 0; i < SIM_SNAPSHOTS_MAX; i++) {
             sim_snapshot_unref(dir->snapshots[g][i]);
             dir->snapshots[g][i] = NULL;
         }
@@ -40,7 +40,7 @@ void sim_dir_copy(struct sim_dir *to, const struct sim_dir *from, uint64_t seed)
     to->disk = mem_disk_clone(from->disk, seed);
     mem_disk_crash(to->disk, MEM_DISK_KILLED);
     for (uint32_t g = 0; g < SIM_GROUPS_MAX; g++) {
-        for (uint32_t i = 0; i < SIM_SNAPSHOTS_KEPT; i++) {
+        for (uint32_t i = 0; i < SIM_SNAPSHOTS_MAX; i++) {
             if (from->snapshots[g][i] != NULL) {
                 to->snapshots[g][i] = sim_snapshot_ref(from->snapshots[g][i]);
             }
@@ -182,7 +182,7 @@ static raft_term boot_term_at(const struct raft_boot *boot, raft_index index)
 static struct sim_snapshot *choose_snapshot(const struct sim_node *node, uint32_t g,
                                             const struct raft_boot *boot)
 {
-    for (uint32_t i = 0; i < SIM_SNAPSHOTS_KEPT; i++) {
+    for (uint32_t i = 0; i < SIM_SNAPSHOTS_MAX; i++) {
         struct sim_snapshot *snapshot = node->dir.snapshots[g][i];
         if (snapshot != NULL && snapshot->meta.index >= boot->snapshot.index &&
             boot_term_at(boot, snapshot->meta.index) == snapshot->meta.term) {

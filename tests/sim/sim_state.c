@@ -21,24 +21,29 @@ void sim_snapshot_unref(struct sim_snapshot *snapshot)
     }
 }
 
-void sim_dir_add_snapshot(struct sim_dir *dir, uint32_t group, struct sim_snapshot *snapshot)
+void sim_node_add_snapshot(struct sim_node *node, uint32_t group, struct sim_snapshot *snapshot)
 {
-    struct sim_snapshot **slots = dir->snapshots[group];
+    struct sim_snapshot **slots = node->dir.snapshots[group];
     uint32_t at = 0;
-    while (at < SIM_SNAPSHOTS_KEPT && slots[at] != NULL &&
-           slots[at]->meta.index > snapshot->meta.index) {
+    while (slots[at] != NULL && slots[at]->meta.index > snapshot->meta.index) {
         at++;
     }
-    if (at == SIM_SNAPSHOTS_KEPT ||
-        (slots[at] != NULL && slots[at]->meta.index == snapshot->meta.index &&
-         slots[at]->meta.term == snapshot->meta.term)) {
+    if (slots[at] != NULL && slots[at]->meta.index == snapshot->meta.index) {
         return;
     }
-    sim_snapshot_unref(slots[SIM_SNAPSHOTS_KEPT - 1]);
-    for (uint32_t i = SIM_SNAPSHOTS_KEPT - 1; i > at; i--) {
-        slots[i] = slots[i - 1];
+    if (slots[SIM_SNAPSHOTS_MAX - 1] != NULL) {
+        sim_violation(node->sim, "node %u group %u: too many snapshot files are needed", node->id,
+                      group + 1);
     }
+    memmove(&slots[at + 1], &slots[at], (SIM_SNAPSHOTS_MAX - 1 - at) * sizeof(slots[0]));
     slots[at] = sim_snapshot_ref(snapshot);
+    raft_index floor = engine_snapshot_floor(node->engine, group + 1);
+    for (uint32_t i = SIM_SNAPSHOTS_KEPT; i < SIM_SNAPSHOTS_MAX && slots[i] != NULL; i++) {
+        if (slots[i]->meta.index < floor) {
+            sim_snapshot_unref(slots[i]);
+            slots[i] = NULL;
+        }
+    }
 }
 
 void sim_state_load(struct sim_state *state, const struct sim_snapshot *snapshot)
@@ -122,7 +127,7 @@ void sim_state_install(void *self, raft_group_id group, const struct raft_snapsh
 {
     struct sim_node *node = self;
     struct sim_snapshot *found = NULL;
-    for (uint32_t i = 0; i < SIM_SNAPSHOTS_KEPT; i++) {
+    for (uint32_t i = 0; i < SIM_SNAPSHOTS_MAX; i++) {
         struct sim_snapshot *snapshot = node->dir.snapshots[group - 1][i];
         if (snapshot != NULL && snapshot->meta.index == meta->index &&
             snapshot->meta.term == meta->term) {
@@ -235,7 +240,7 @@ static void write_done(struct sim *sim, struct sim_event *event)
     struct sim_snapshot *snapshot = event->snapshot;
     node->states[event->group].snapshot_running = false;
     if (snapshot != NULL) {
-        sim_dir_add_snapshot(&node->dir, event->group, snapshot);
+        sim_node_add_snapshot(node, event->group, snapshot);
         sim->coverage->snapshots_written++;
         sim_note(sim, "node %u group %u: snapshot of %llu written", node->id, event->group + 1,
                  (unsigned long long)snapshot->meta.index);
@@ -304,7 +309,7 @@ static void transferred(struct sim *sim, struct sim_event *event)
         sim->coverage->snapshots_sent++;
         sim_note(sim, "node %u group %u: snapshot of %llu arrives from node %u", peer->id,
                  event->group + 1, (unsigned long long)event->snapshot->meta.index, node->id);
-        sim_dir_add_snapshot(&peer->dir, event->group, event->snapshot);
+        sim_node_add_snapshot(peer, event->group, event->snapshot);
         engine_snapshot_received(peer->engine, sim->now, event->group + 1, &event->snapshot->meta);
         sim_node_touch(peer);
     }

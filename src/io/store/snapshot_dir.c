@@ -219,7 +219,8 @@ enum err snapshot_newest(struct snapshot_dir *dir, raft_group_id group,
     return ERR_NOT_FOUND;
 }
 
-enum err snapshot_prune(struct snapshot_dir *dir, raft_group_id group, size_t keep)
+enum err snapshot_prune(struct snapshot_dir *dir, raft_group_id group, size_t keep,
+                        raft_index floor)
 {
     CHECK(keep > 0 && keep <= CANDIDATES_MAX);
     struct candidates list;
@@ -228,7 +229,7 @@ enum err snapshot_prune(struct snapshot_dir *dir, raft_group_id group, size_t ke
     for (size_t i = 0; err == ERR_OK && i < list.count; i++) {
         char name[SNAPSHOT_NAME_MAX];
         snapshot_name(group, list.items[i].index, list.items[i].term, "", name);
-        if (whole == keep) {
+        if (whole >= keep && list.items[i].index < floor) {
             err = fs_remove(dir->fd, name);
             continue;
         }

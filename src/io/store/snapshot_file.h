@@ -71,8 +71,10 @@ ERR_CHECKED enum err snapshot_newest(struct snapshot_dir *dir, raft_group_id gro
 /* Reads the whole file. ERR_CORRUPT, ERR_MISMATCH (a newer format), ERR_NOT_FOUND, ERR_IO. */
 ERR_CHECKED enum err snapshot_verify(struct snapshot_dir *dir, const char *name,
                                      struct snapshot_info *ret_info, struct err_note *note);
-/* Removes all but the newest `keep` files of the group. Files that are open stay readable. */
-ERR_CHECKED enum err snapshot_prune(struct snapshot_dir *dir, raft_group_id group, size_t keep);
+/* Removes all but the newest `keep` files of the group, and those of an index of `floor` or above,
+ * which the log may need. Files that are open stay readable. */
+ERR_CHECKED enum err snapshot_prune(struct snapshot_dir *dir, raft_group_id group, size_t keep,
+                                    raft_index floor);
 
 /* Writes the view's group to a file; blocks on the disk, so: a background thread. No scan may be
  * open on the view; its applied index must be meta->index. A true *cancel (may be NULL) ends it

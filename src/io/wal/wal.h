@@ -265,6 +265,8 @@ ERR_CHECKED enum err wal_read_start(struct wal *wal, struct wal_read *read);
  * group. */
 ERR_CHECKED enum err wal_log_range(const struct wal *wal, raft_group_id group,
                                    raft_index *ret_first, raft_index *ret_last);
+/* The index of the group's newest durable snapshot mark: the file that a start needs; 0: none. */
+raft_index wal_snapshot_durable(const struct wal *wal, raft_group_id group);
 /* The group whose entries keep the oldest segment, and how many segments are in use. Group 0: none,
  * only the current segment is needed. */
 raft_group_id wal_pinned(const struct wal *wal, size_t *ret_segments);

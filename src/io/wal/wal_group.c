@@ -193,6 +193,12 @@ enum err wal_log_range(const struct wal *wal, raft_group_id id, raft_index *ret_
     return ERR_OK;
 }
 
+raft_index wal_snapshot_durable(const struct wal *wal, raft_group_id id)
+{
+    const struct wal_group *group = wal_group_find(wal, id);
+    return group == NULL ? 0 : group->snapshot_durable;
+}
+
 /* ---- after recovery -------------------------------------------------------------------------- */
 
 /* Holes that the snapshot covers do no harm: the log begins after them. */

@@ -353,6 +353,11 @@ void engine_snapshot_received(struct engine *engine, clk_ns now, raft_group_id g
     }
 }
 
+raft_index engine_snapshot_floor(const struct engine *engine, raft_group_id group)
+{
+    return wal_snapshot_durable(engine->wal, group);
+}
+
 enum err engine_snapshot_meta(const struct engine *engine, raft_group_id group, raft_index applied,
                               struct raft_snapshot_meta *ret_meta)
 {

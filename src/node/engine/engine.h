@@ -87,7 +87,8 @@ struct engine_env {
     void (*snapshot_send)(void *self, raft_group_id group, raft_node_id to, raft_index at_least);
     /* The log is long: write a snapshot file; answer with engine_snapshot_written. */
     void (*snapshot_write)(void *self, raft_group_id group);
-    /* Replace the group's state by the received snapshot; answer with engine_applied. */
+    /* Replace the group's state by this very snapshot, not by a newer one that may have arrived
+     * since; answer with engine_applied. */
     void (*snapshot_install)(void *self, raft_group_id group,
                              const struct raft_snapshot_meta *meta);
     /* A bootstrap gave this node its cluster: make it durable before this returns (identity
@@ -202,6 +203,9 @@ void engine_snapshot_written(struct engine *engine, clk_ns now, raft_group_id gr
 /* A verified snapshot file arrived from the leader. */
 void engine_snapshot_received(struct engine *engine, clk_ns now, raft_group_id group,
                               const struct raft_snapshot_meta *meta);
+/* Snapshot files of an index below this one are needed no more, neither by a start nor by an
+ * installation under way. */
+raft_index engine_snapshot_floor(const struct engine *engine, raft_group_id group);
 /* The meta that a snapshot of the applied index has. ERR_NOT_FOUND: outside of the log. */
 ERR_CHECKED enum err engine_snapshot_meta(const struct engine *engine, raft_group_id group,
                                           raft_index applied, struct raft_snapshot_meta *ret_meta);

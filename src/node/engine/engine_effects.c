@@ -19,6 +19,8 @@ void engine_forget_held(struct engine *engine, const struct engine_group *group,
         return;
     }
     if (truncated_from <= held->first) {
+        /* Its number must still become durable: a cut of nothing takes the place. */
+        held->truncate_from = held->truncate_from > 0 ? held->truncate_from : held->first;
         held->first = 0;
     } else if (truncated_from <= held->last) {
         held->last = truncated_from - 1;
@@ -83,14 +85,8 @@ static enum err write_wal(struct engine *engine, struct engine_group *group,
         .truncate_from = effect->truncate_from,
         .snapshot = effect->has_snapshot ? effect->snapshot : NULL,
     };
-    if (effect->first > 0 && effect->first < group->cache.first) {
-        /* Held while a snapshot replaced the log; the write of its mark follows. */
-        write.truncate_from = effect->first;
-    } else if (effect->first > 0) {
-        /* Held while the log was cut: the rest comes with the next write. */
-        raft_index last = effect->last < group->cache.last ? effect->last : group->cache.last;
-        write.entry_count = last + 1 > effect->first ? last + 1 - effect->first : 0;
-        write.truncate_from = write.entry_count == 0 ? effect->first : write.truncate_from;
+    if (effect->first > 0) {
+        write.entry_count = effect->last - effect->first + 1;
         struct wal_entry *entries = scratch_for(engine, write.entry_count);
         for (size_t i = 0; i < write.entry_count; i++) {
             const struct cached_entry *entry = engine_cache_at(&group->cache, effect->first + i);

@@ -207,6 +207,12 @@ static void on_received(void *self, raft_group_id group, const struct raft_snaps
     }
 }
 
+static raft_index snapshot_floor(void *self, raft_group_id group)
+{
+    const struct node *node = self;
+    return engine_snapshot_floor(node->engine, group);
+}
+
 static bool send_bulk(void *self, raft_node_id to, struct bytes body)
 {
     struct node *node = self;
@@ -252,6 +258,7 @@ static enum err start_threads(struct node *node, struct err_note *note)
                                     .dir = node->snapshots,
                                     .send = send_bulk,
                                     .sent = on_sent,
+                                    .floor = snapshot_floor,
                                     .received = on_received,
                                     .self = node};
     node->transfer = transfer_new(&transfer);

@@ -15,6 +15,7 @@ struct node_snapshot_job {
     struct table_txn view;
     struct raft_snapshot_meta meta;
     struct snapshot_info info;
+    raft_index floor; /* older files are needed no more */
     struct err_note note;
     enum err err;
 };
@@ -49,7 +50,8 @@ static void work(struct job *job)
     struct snapshot_dir *dir = self->node->snapshots;
     self->err = snapshot_write(dir, &self->view, &self->meta, &self->node->canceling, &self->info,
                                &self->note);
-    if (self->err == ERR_OK && snapshot_prune(dir, META_GROUP, SNAPSHOT_KEEP) != ERR_OK) {
+    if (self->err == ERR_OK &&
+        snapshot_prune(dir, META_GROUP, SNAPSHOT_KEEP, self->floor) != ERR_OK) {
         return; /* old files stay until the next time */
     }
 }
@@ -128,6 +130,7 @@ void node_snapshot_write(struct node *node)
     }
     struct node_snapshot_job *self = mem_alloc(sizeof(*self));
     self->node = node;
+    self->floor = engine_snapshot_floor(node->engine, META_GROUP);
     self->job.work = work;
     self->job.done = done;
     if (begin(self) != ERR_OK) {

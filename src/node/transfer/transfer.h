@@ -68,6 +68,8 @@ struct transfer_cfg {
      * the peer are told a second after the send began at the earliest, so that who tries again at
      * once does no harm. */
     void (*sent)(void *self, raft_group_id group, raft_node_id to, enum err err);
+    /* Files of an index below this one may be removed when a newer one has arrived. */
+    raft_index (*floor)(void *self, raft_group_id group);
     /* A file has arrived and verified; it is the group's newest in the directory. */
     void (*received)(void *self, raft_group_id group, const struct raft_snapshot_meta *meta);
 };

@@ -20,7 +20,7 @@ static void finish_file(struct transfer_in *in)
     in->job_err = snapshot_sink_finish(in->sink, &in->info, &in->job_note);
     if (in->job_err == ERR_OK) {
         /* What it leaves behind is only space; the next one tries again. */
-        enum err pruned = snapshot_prune(in->dir, in->offer.group, SNAPSHOT_KEEP);
+        enum err pruned = snapshot_prune(in->dir, in->offer.group, SNAPSHOT_KEEP, in->floor);
         (void)pruned;
     }
 }
@@ -133,6 +133,7 @@ static void run(struct transfer_in *in, enum transfer_in_work what)
         return;
     }
     in->work = what;
+    in->floor = transfer->cfg.floor(transfer->cfg.self, in->offer.group);
     in->job_busy = jobs_run(transfer->cfg.jobs, &in->job) == ERR_OK; /* else: the tick */
 }
 

@@ -163,6 +163,7 @@ struct transfer_in {
     struct snapshot_info info;
     uint64_t written;
     uint64_t size_bytes_max;
+    raft_index floor; /* files below may go */
     enum err job_err;
     struct err_note job_note;
 };

@@ -692,7 +692,11 @@ static void prune_keeps_the_newest_whole_files(void **state)
     write_snap(f, last.name, raw, 10);
     f->txn.group = OTHER_GROUP;
     (void)write_at(f, 50, 1);
-    assert_int_equal(snapshot_prune(f->dir, GROUP, SNAPSHOT_KEEP), ERR_OK);
+    /* What the log may need stays. */
+    assert_int_equal(snapshot_prune(f->dir, GROUP, SNAPSHOT_KEEP, 100), ERR_OK);
+    assert_int_equal(snapshot_list(f->dir, GROUP, NULL, 8, infos, &count), ERR_OK);
+    assert_int_equal(count, 3);
+    assert_int_equal(snapshot_prune(f->dir, GROUP, SNAPSHOT_KEEP, 101), ERR_OK);
     assert_int_equal(snapshot_list(f->dir, GROUP, NULL, 8, infos, &count), ERR_OK);
     assert_int_equal(count, 2);
     assert_int_equal(infos[0].meta.index, 300);
@@ -767,7 +771,7 @@ static void file_arrives_in_chunks_and_resumes(void **state)
     assert_int_equal(snapshot_source_size(source), info.size_bytes);
     /* The file may be pruned while it is sent. */
     struct snapshot_info later = write_at(f, INDEX + 1, TERM);
-    assert_int_equal(snapshot_prune(f->dir, GROUP, 1), ERR_OK);
+    assert_int_equal(snapshot_prune(f->dir, GROUP, 1, INDEX + 1), ERR_OK);
     assert_int_equal(snapshot_verify(f->dir, info.name, &arrived, NULL), ERR_NOT_FOUND);
     assert_int_equal(snapshot_verify(f->dir, later.name, &arrived, NULL), ERR_OK);
 

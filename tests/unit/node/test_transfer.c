@@ -193,6 +193,13 @@ static bool pump(struct world *w)
 
 #define UNTIL(w, condition) LOOP_UNTIL((w)->loop, pump(w) && (condition))
 
+static raft_index on_floor(void *self, raft_group_id group)
+{
+    (void)self;
+    (void)group;
+    return UINT64_MAX;
+}
+
 static void side_start(struct side *side)
 {
     struct err_note note = {0};
@@ -205,6 +212,7 @@ static void side_start(struct side *side)
                                      .self = side,
                                      .send = on_send,
                                      .sent = on_sent,
+                                     .floor = on_floor,
                                      .received = on_received};
     side->transfer = transfer_new(&cfg);
 }
