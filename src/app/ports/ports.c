@@ -9,12 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     LINE_BYTES = 512,
     PATH_BYTES = 320,
-    STATE_LISTEN = 0x0a /* TCP_LISTEN of the kernel */
+    STATE_LISTEN = 0x0a, /* TCP_LISTEN of the kernel */
+    GONE_TRIES_MAX = 100,
+    GONE_PAUSE_NS = 20 * 1000 * 1000
 };
 
 /* The inode of the listening socket in one of the kernel's tables; 0: none. */
@@ -105,20 +108,33 @@ bool ports_find_holder(uint16_t port, struct ports_holder *ret_holder)
     return found;
 }
 
-enum err ports_probe(const struct net_addr *addr, struct err_note *note)
+static enum err try_listen(const struct net_addr *addr, struct err_note *note)
 {
     int fd = -1;
     enum err err = net_listen(addr, false, &fd, note);
     if (err == ERR_OK) {
         (void)close(fd);
-        return ERR_OK;
+    }
+    return err;
+}
+
+enum err ports_probe(const struct net_addr *addr, struct err_note *note)
+{
+    unsigned port = net_addr_port(addr);
+    struct ports_holder holder = {.pid = 0};
+    enum err err = try_listen(addr, note);
+    /* A killed process's ring lets go of its sockets only after the process is gone. */
+    for (int i = 0; i < GONE_TRIES_MAX && err == ERR_IN_USE; i++) {
+        if (ports_find_holder((uint16_t)port, &holder)) {
+            break;
+        }
+        (void)nanosleep(&(struct timespec){.tv_nsec = GONE_PAUSE_NS}, NULL);
+        err = try_listen(addr, note);
     }
     if (err != ERR_IN_USE) {
         return err;
     }
-    unsigned port = net_addr_port(addr);
-    struct ports_holder holder;
-    if (ports_find_holder((uint16_t)port, &holder)) {
+    if (holder.pid != 0) {
         return err_note_set(note, err,
                             "port %u is in use by process %d (%s): stop it, or choose "
                             "another port",

@@ -8,7 +8,8 @@
 #include "net/net.h"
 
 /* Listens for a moment, without sharing the port. ERR_IN_USE with a note that names the port and,
- * where the system tells, the process that holds it; other errors as net_listen. */
+ * where the system tells, the process that holds it; other errors as net_listen. Waits up to 2 s
+ * for a port that no visible process holds: so it is when a node was killed a moment ago. */
 ERR_CHECKED enum err ports_probe(const struct net_addr *addr, struct err_note *note);
 
 struct ports_holder {

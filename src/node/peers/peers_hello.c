@@ -113,8 +113,9 @@ static enum err judge_accepted(struct peers_conn *conn, const struct hello *hell
     return ERR_OK;
 }
 
-/* A second LOG connection of a peer: its machine has lost the first one without our knowing, unless
- * there are two nodes with the same id. */
+/* A second LOG connection of a peer: the process has lost the first one without our knowing, or it
+ * is another process: its machine crashed, or there are two nodes with the same id, or two of the
+ * same data, copied. While the first one is heard of, another process is refused. */
 static enum err judge_rival(struct peers_conn *conn, struct peers_peer *peer,
                             const struct engine_hello *hello, struct err_note *note)
 {
@@ -123,10 +124,15 @@ static enum err judge_rival(struct peers_conn *conn, struct peers_peer *peer,
         return ERR_OK;
     }
     clk_ns now = loop_now(conn->peers->loop);
-    bool other = hello->storage_id != peer->hello.storage_id;
-    if (other && now - old->heard_at < CLK_MS(PEERS_FRESH_MS)) {
+    bool fresh = now - old->heard_at < CLK_MS(PEERS_FRESH_MS);
+    if (fresh && hello->storage_id != peer->hello.storage_id) {
         return err_note_set(note, ERR_EXISTS,
                             "another node %u, with another data directory, is connected", peer->id);
+    }
+    if (fresh && hello->boot_id != peer->hello.boot_id) {
+        return err_note_set(
+            note, ERR_EXISTS,
+            "another process of node %u is connected: is its data directory copied?", peer->id);
     }
     peers_conn_drop(old, "a newer connection of the same peer came");
     return ERR_OK;

@@ -550,9 +550,9 @@ static size_t raw_frame(uint8_t *dest, uint8_t kind, const void *body, size_t le
 static void raw_hello(uint8_t hello[HELLO], uint8_t channel)
 {
     static const uint8_t golden[HELLO] = {
-        'F',  'L', 'T', 'P', 1, 0, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 77, 0, 0, 0, 0, 0, 0, 0,
-        0xe9, 3,   0,   0,   0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 41, 0, 0, 0, 0, 0, 0, 0,
-        39,   0,   0,   0,   0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0};
+        'F', 'L', 'T',  'P', 1,  0, 0, 1, 2, 0, 0, 0, 1, 0, 0, 0, 77, 0, 0,  0, 0, 0,
+        0,   0,   0xe9, 3,   0,  0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0,  0, 41, 0, 0, 0,
+        0,   0,   0,    0,   39, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0,  0, 0,  0};
     memcpy(hello, golden, HELLO);
     hello[6] = channel;
 }
@@ -789,7 +789,7 @@ static void what_a_slow_peer_has_not_taken_is_bounded(void **state)
     net_free(net);
 }
 
-/* What is left after a machine lost its power: this side never heard of the end. */
+/* The other side has given the old one up, and this side never heard of it. */
 static void a_newer_connection_of_a_peer_wins(void **state)
 {
     (void)state;
@@ -808,27 +808,38 @@ static void a_newer_connection_of_a_peer_wins(void **state)
     net_free(net);
 }
 
-static void a_second_node_with_the_same_id_does_not_push_out_the_first(void **state)
+/* Says hello with another number at this offset, while the first connection is up. */
+static void a_rival_is_refused(size_t at, const char *why)
 {
-    (void)state;
     struct net *net = net_of_two_alone();
     int first = raw_peer(net);
     uint8_t hello[HELLO];
     uint8_t frame[HEAD + HELLO];
     raw_hello(hello, PEERS_LOG);
-    put_u64(hello + 24, 5555);
+    put_u64(hello + at, 5555);
     int second = raw_connect(&net->ends[2]->addr);
     raw_send(second, frame, raw_frame(frame, PEERS_FRAME_HELLO, hello, HELLO));
     struct buf said;
     buf_init(&said, 4096);
     LOOP_UNTIL(net->loop, raw_ended(second, &said));
-    static const char why[] = "another node 1, with another data directory, is connected";
-    assert_non_null(memmem(said.data, said.len, why, sizeof(why) - 1));
+    assert_non_null(memmem(said.data, said.len, why, strlen(why)));
     assert_int_equal(net->ends[2]->downs[1], 0);
     buf_done(&said);
     (void)close(first);
     (void)close(second);
     net_free(net);
+}
+
+static void a_second_node_with_the_same_id_does_not_push_out_the_first(void **state)
+{
+    (void)state;
+    a_rival_is_refused(24, "another node 1, with another data directory, is connected");
+}
+
+static void a_process_on_a_copied_disk_does_not_push_out_the_first(void **state)
+{
+    (void)state;
+    a_rival_is_refused(56, "another process of node 1 is connected");
 }
 
 /* Each keeps the others company, so that their times pass together: a peer that falls silent, two
@@ -914,6 +925,7 @@ int main(void)
         cmocka_unit_test(what_a_slow_peer_has_not_taken_is_bounded),
         cmocka_unit_test(a_newer_connection_of_a_peer_wins),
         cmocka_unit_test(a_second_node_with_the_same_id_does_not_push_out_the_first),
+        cmocka_unit_test(a_process_on_a_copied_disk_does_not_push_out_the_first),
         cmocka_unit_test(a_longer_hello_is_understood_up_to_the_limit),
         cmocka_unit_test(bulk_lives_no_longer_than_its_log),
         cmocka_unit_test(silence_ends_a_connection_but_idleness_does_not),
