@@ -19,7 +19,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
-import cluster as rig  # noqa: E402
+import rig  # noqa: E402
 
 WORST_ALLOWED_S = 1.0
 CLIENTS_PER_NODE = 2
