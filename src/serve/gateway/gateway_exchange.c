@@ -174,10 +174,17 @@ static bool may_retry(const struct gw_exchange *ex, enum gateway_reason reason)
     if (reason == GATEWAY_REASON_CONNECT_FAILED || reason == GATEWAY_REASON_CONNECT_TIMEOUT) {
         return ex->service->count > 1;
     }
-    /* RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1: a pooled connection may have been closed
-     * before the request reached it. */
-    return reason == GATEWAY_REASON_UPSTREAM_CLOSED && ex->reused && !ex->got_bytes &&
-           (ex->idempotent || ex->head_unsent);
+    if (reason != GATEWAY_REASON_UPSTREAM_CLOSED || ex->got_bytes) {
+        return false;
+    }
+    /* RFC 9110 section 9.2.2: an instance that dies with the request in its hands says nothing
+     * about whether it acted, which does not matter here as long as there is another one. */
+    if (ex->idempotent && ex->service->count > 1) {
+        return true;
+    }
+    /* RFC 9112 section 9.3.1: a pooled connection may have been closed before the request reached
+     * it. */
+    return ex->reused && (ex->idempotent || ex->head_unsent);
 }
 
 void gw_exchange_fail(struct gw_exchange *ex, enum gateway_reason reason, const char *detail)

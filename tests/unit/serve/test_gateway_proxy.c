@@ -462,6 +462,34 @@ static void every_request_has_a_line_in_the_log(void **state)
     rig_close();
 }
 
+/* Both instances are asked for the first time: the connection is not a pooled one. */
+static struct peer *ask_one_that_dies(struct peer *client, const char *request, size_t *ret_other)
+{
+    peer_say(client, request);
+    RIG_UNTIL(rig.origins[0].count + rig.origins[1].count > 0);
+    size_t number = rig.origins[0].count > 0 ? 0 : 1;
+    peer_close(origin_request(number, 0, "\r\n\r\n"));
+    *ret_other = 1 - number;
+    return client;
+}
+
+static void the_death_of_an_instance_is_not_seen_by_idempotent_requests(void **state)
+{
+    (void)state;
+    size_t other = 0;
+    rig_open(2);
+    struct peer *client = ask_one_that_dies(rig_client(), GET, &other);
+    peer_say(origin_request(other, 0, "GET /x"), OK_ANSWER);
+    peer_wait(client, "\r\n\r\nok");
+    assert_int_equal(rig_stats().retries, 1);
+    rig_close();
+    rig_open(2);
+    client = ask_one_that_dies(rig_client(), "POST /x HTTP/1.1\r\nHost: h\r\n\r\n", &other);
+    peer_wait(client, "X-Flotilla-Reason: upstream_closed");
+    assert_int_equal(rig_stats().retries, 0);
+    rig_close();
+}
+
 int main(void)
 {
     test_skip_without_backend();
@@ -488,6 +516,7 @@ int main(void)
         cmocka_unit_test(a_client_that_has_finished_sending_gets_its_answer),
         cmocka_unit_test(a_client_that_leaves_ends_its_request),
         cmocka_unit_test(every_request_has_a_line_in_the_log),
+        cmocka_unit_test(the_death_of_an_instance_is_not_seen_by_idempotent_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
