@@ -295,12 +295,20 @@ static void on_stopped(void *self)
     *(bool *)self = true;
 }
 
+void rig_stop(void)
+{
+    rig.stopping = true;
+    gateway_edge_stop(rig.edge, on_stopped, &rig.stopped);
+}
+
 void rig_close(void)
 {
     for (size_t i = 0; i < rig.client_count; i++) {
         peer_done(&rig.clients[i]);
     }
-    gateway_edge_stop(rig.edge, on_stopped, &rig.stopped);
+    if (!rig.stopping) {
+        rig_stop();
+    }
     LOOP_UNTIL(rig.loop, rig.stopped);
     struct gateway_stats stats = rig_stats();
     assert_int_equal(stats.buffers, 0);

@@ -43,6 +43,7 @@ struct rig {
     struct peer clients[RIG_CLIENTS_MAX];
     size_t client_count;
     int log_fd; /* a file in memory */
+    bool stopping;
     bool stopped;
 };
 
@@ -54,6 +55,8 @@ void rig_open(size_t endpoints);
 void rig_open_with(const struct gateway_limits *limits, size_t endpoints);
 /* Stops the gateway and checks that it has let go of everything. */
 void rig_close(void);
+/* Begins the stop; rig_close() waits for its end. */
+void rig_stop(void);
 void rig_poll(void);
 
 /* Replaces all routes: host, path, service triples up to a NULL. */
