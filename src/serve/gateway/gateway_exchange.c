@@ -120,7 +120,8 @@ static void send_head(struct gw_exchange *ex)
     gw_client_wake(ex->client); /* for the body, and for the deadline */
 }
 
-/* other: not that one, if there is a choice at all. */
+/* other: not that one, if there is a choice at all. fresh: on a connection of its own, because a
+ * pooled one has just failed. */
 static void attempt(struct gw_exchange *ex, const struct gw_endpoint *other, bool fresh)
 {
     struct gw_endpoint *endpoint = gw_service_pick(ex->service, other);
@@ -201,7 +202,7 @@ void gw_exchange_fail(struct gw_exchange *ex, enum gateway_reason reason, const 
     if (may_retry(ex, reason)) {
         ex->retries++;
         metric_add(&ex->edge->metrics.retries, 1);
-        attempt(ex, ex->endpoint, true);
+        attempt(ex, ex->endpoint, reason == GATEWAY_REASON_UPSTREAM_CLOSED);
         return;
     }
     refuse(ex, reason, detail != NULL ? detail : gateway_reason_text(reason));

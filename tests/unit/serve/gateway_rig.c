@@ -303,8 +303,11 @@ void rig_stop(void)
 
 void rig_close(void)
 {
+    /* A reset, so that nobody waits for answers that tests have left open. */
     for (size_t i = 0; i < rig.client_count; i++) {
-        peer_done(&rig.clients[i]);
+        if (rig.clients[i].fd >= 0) {
+            peer_reset(&rig.clients[i]);
+        }
     }
     if (!rig.stopping) {
         rig_stop();
