@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define TTL_AGAIN CLK_S(2)
+
 struct dirty_key {
     struct list link;
     uint32_t node;
@@ -212,13 +214,20 @@ static void on_ttl(struct loop_timer *timer)
     char text[96];
     int len = snprintf(text, sizeof(text), "TTL expired: no heartbeat for %llu ms",
                        (unsigned long long)owned->ttl_ms);
-    (void)health_verdict(owned, REGISTRY_CRITICAL, bytes_of(text, (size_t)len), NULL, NULL);
+    bool lost = owned->output_len == SIZE_MAX;
+    if (!owned->ttl_told || lost) {
+        owned->ttl_told =
+            health_verdict(owned, REGISTRY_CRITICAL, bytes_of(text, (size_t)len), NULL, NULL);
+    }
+    /* Nobody else would say it again if there is no leader now; once stored it is no change. */
+    loop_timer_set(owned->health->loop, timer, loop_now(owned->health->loop) + TTL_AGAIN, on_ttl);
 }
 
 void health_touch(struct owned *owned)
 {
     if (owned->type == REGISTRY_CHECK_TTL) {
         struct loop *loop = owned->health->loop;
+        owned->ttl_told = false;
         loop_timer_set(loop, &owned->timer, loop_now(loop) + CLK_MS(owned->ttl_ms), on_ttl);
     }
 }
@@ -480,6 +489,7 @@ static void on_edge_stop(void *self)
 {
     struct health *health = self;
     health->stopping = true;
+    node_health_set(health->node, NULL); /* renewals that other edges begin from now on */
     node_watch_remove(health->edge, &health->watch);
     node_unlisten(health->edge, &health->listener);
     loop_call_cancel(&health->sync);

@@ -211,7 +211,7 @@ enum err node_lease_renew(struct node_edge *edge, const struct node_call *call,
     CHECK(update->done != NULL);
     CHECK(lease->status >= REGISTRY_PASSING && lease->status <= REGISTRY_CRITICAL);
     struct health *health = node_health(node_edge_node(edge));
-    if (health == NULL || health->stopping) {
+    if (health == NULL) {
         return ERR_STOPPING;
     }
     struct bytes output = lease->output;

@@ -56,6 +56,7 @@ struct owned {
     struct probe_target target;
     struct loop_timer timer;      /* next probe, or the TTL's end */
     struct loop_timer reap_timer; /* critical for too long */
+    bool ttl_told;                /* the end of this TTL was proposed */
     bool probing;
     bool gone;          /* not ours any more: freed when nothing is under way */
     uint32_t under_way; /* probes, proposals */

@@ -124,7 +124,9 @@ static enum err look_at(void *context, const struct member *member)
 {
     struct members *members = context;
     if (member->node == node_config(members->node)->id) {
-        members->alive[members->alive_count++] = member->node;
+        if (members->alive_count < JUDGED_MAX) {
+            members->alive[members->alive_count++] = member->node;
+        }
         return ERR_OK;
     }
     uint64_t silence_ms = node_peer_silence_ms(members->node, member->node);
