@@ -1,8 +1,8 @@
 /* Load generator for durable key-value writes over the HTTP API.
  *
- * N clients, each with a kept connection and one request under way, put 100-byte values under 100,000
- * random keys, spread over the given nodes. Prints one line of JSON: writes per second, latency
- * quantiles, and how many answers were not 200 "true".
+ * N clients, each with a kept connection and one request under way, put 100-byte values under
+ * 100,000 random keys, spread over the given nodes. Prints one line of JSON: writes per second,
+ * latency quantiles, and how many answers were not 200 "true".
  *
  * usage: kv_load CLIENTS SECONDS HOST:PORT [HOST:PORT ...] */
 #include "loop/loop.h"

@@ -236,13 +236,13 @@ static enum err collect(void *context, struct bytes key)
     struct names *names = context;
     size_t used = strlen(names->text);
     /* Long runs are shown by their length. */
-if (key.len > 40) {
-    (void)snprintf(names->text + used, sizeof(names->text) - used, "[%zu%c] ", key.len,
-                   key.data[key.len - 1]);
-} else {
-    (void)snprintf(names->text + used, sizeof(names->text) - used, "%.*s ", BYTES_PRINT(key));
-}
-return names->stop;
+    if (key.len > 40) {
+        (void)snprintf(names->text + used, sizeof(names->text) - used, "[%zu%c] ", key.len,
+                       key.data[key.len - 1]);
+    } else {
+        (void)snprintf(names->text + used, sizeof(names->text) - used, "%.*s ", BYTES_PRINT(key));
+    }
+    return names->stop;
 }
 
 static const char *keys(struct world *w, const char *prefix, const char *separator)
@@ -305,9 +305,8 @@ struct model {
     uint64_t value[MODEL_KEYS];
     uint64_t modify[MODEL_KEYS];
     uint64_t seen_index[MODEL_KEYS]; /* last kv_index_of_key */
-uint64_t seen_prefix[2];
-}
-;
+    uint64_t seen_prefix[2];
+};
 
 static void model_key(size_t i, char dest[16])
 {

@@ -1,7 +1,7 @@
 /* The ordering promise of node/node.h: changes, results and reads of one edge.
  *
- * What runs on an edge's thread uses CHECK: a failed assertion of cmocka ends only the thread of the
- * test. */
+ * What runs on an edge's thread uses CHECK: a failed assertion of cmocka ends only the thread of
+ * the test. */
 #include "check/check.h"
 #include "kv/kv.h"
 #include "loop_test.h"
@@ -145,7 +145,8 @@ static void changes_come_before_results_and_reads(void **state)
     test_cluster_done(&cluster);
 }
 
-/* ---- a read that is cancelled by what must be told before it ----------------------------------- */
+/* ---- a read that is cancelled by what must be told before it
+ * ----------------------------------- */
 
 static void on_read_after_cancel(struct node_reading *reading, enum err err,
                                  const struct node_snapshot *snapshot)
@@ -189,7 +190,8 @@ static void a_read_that_is_cancelled_while_changes_are_told_does_not_call_back(v
     test_cluster_done(&cluster);
 }
 
-/* ---- an edge that does not take its changes ---------------------------------------------------- */
+/* ---- an edge that does not take its changes
+ * ---------------------------------------------------- */
 
 struct edge_call {
     void (*fn)(void *self);

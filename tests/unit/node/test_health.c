@@ -1,4 +1,5 @@
-/* Checks on whole nodes: leases renewed through any node, TTLs that expire, take-over from a dead owner. */
+/* Checks on whole nodes: leases renewed through any node, TTLs that expire, take-over from a dead
+ * owner. */
 #include "health/health.h"
 #include "loop/loop.h"
 #include "loop_test.h"
