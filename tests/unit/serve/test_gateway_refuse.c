@@ -149,74 +149,72 @@ static void tunnels_and_upgrades_are_refused(void **state)
     rig_close();
 }
 
+static const struct {
+    const char *request;
+    const char *status;
+    const char *code;
+} malformed[] = {
+    /* CL.TE and TE.CL */
+    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n0\r\n\r\nG",
+     "400", "length_and_encoding"},
+    {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: "
+     "4\r\n\r\n5c\r\n",
+     "400", "length_and_encoding"},
+    /* TE.TE */
+    {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+     "cow\r\n\r\n",
+     "400", "transfer_encoding_repeated"},
+    {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "400",
+     "transfer_encoding_list"},
+    {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n", "501",
+     "transfer_encoding_unsupported"},
+    {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\x0b"
+     "chunked\r\n\r\n",
+     "400", "control_byte"},
+    {"POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "400",
+     "transfer_encoding_in_http10"},
+    {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n", "400",
+     "field_name_invalid"},
+    /* lengths */
+    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "400",
+     "content_length_repeated"},
+    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\n", "400", "content_length_invalid"},
+    /* lines */
+    {"GET / HTTP/1.1\r\nHost: h\r\n Content-Length: 5\r\n\r\n", "400", "obs_fold"},
+    {"GET / HTTP/1.1\nHost: h\n\n", "400", "bare_lf"},
+    {"GET / HTTP/1.1\r\nHost: h\r\nA: b\rX: y\r\n\r\n", "400", "bare_cr"},
+    {"GET / HTTP/1.1\r\nHost: h\r\nA\r\n\r\n", "400", "field_colon_missing"},
+    {"GET /\r\n\r\n", "400", "version_missing"},
+    {"GET / HTTP/2.0\r\nHost: h\r\n\r\n", "505", "version_unsupported"},
+    {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505", "version_unsupported"},
+    {"\x16\x03\x01\x02 garbage\r\n\r\n", "400", "control_byte"},
+    /* hosts */
+    {"GET / HTTP/1.1\r\n\r\n", "400", "host_missing"},
+    {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400", "host_repeated"},
+    {"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "400", "host_userinfo"},
+    {"GET / HTTP/1.1\r\nHost: h\r\nConnection: host\r\n\r\n", "400", "connection_protected"},
+    {"GET / HTTP/1.1\r\nHost: h\r\nConnection: content-length\r\nContent-Length: 5\r\n\r\n", "400",
+     "connection_protected"},
+    /* expectations, paths */
+    {"POST / HTTP/1.1\r\nHost: h\r\nExpect: magic\r\nContent-Length: 1\r\n\r\n", "417",
+     "expect_unsupported"},
+    {"GET /a/%00 HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_nul"},
+    {"GET /../../etc HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_traversal"},
+    {"GET /a/..%2fb HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_traversal"},
+    {"GET /%c0%ae HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_overlong"},
+    {"GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_escape_invalid"},
+};
+
 static void malformed_requests_are_refused_and_not_forwarded(void **state)
 {
     (void)state;
-
-    static const struct {
-        const char *request;
-        const char *status;
-        const char *code;
-    } corpus[] = {
-        /* CL.TE and TE.CL */
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: "
-         "chunked\r\n\r\n0\r\n\r\nG",
-         "400", "length_and_encoding"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: "
-         "4\r\n\r\n5c\r\n",
-         "400", "length_and_encoding"},
-        /* TE.TE */
-        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
-         "cow\r\n\r\n",
-         "400", "transfer_encoding_repeated"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "400",
-         "transfer_encoding_list"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n", "501",
-         "transfer_encoding_unsupported"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\x0b"
-         "chunked\r\n\r\n",
-         "400", "control_byte"},
-        {"POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "400",
-         "transfer_encoding_in_http10"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n", "400",
-         "field_name_invalid"},
-        /* lengths */
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "400",
-         "content_length_repeated"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\n", "400",
-         "content_length_invalid"},
-        /* lines */
-        {"GET / HTTP/1.1\r\nHost: h\r\n Content-Length: 5\r\n\r\n", "400", "obs_fold"},
-        {"GET / HTTP/1.1\nHost: h\n\n", "400", "bare_lf"},
-        {"GET / HTTP/1.1\r\nHost: h\r\nA: b\rX: y\r\n\r\n", "400", "bare_cr"},
-        {"GET / HTTP/1.1\r\nHost: h\r\nA\r\n\r\n", "400", "field_colon_missing"},
-        {"GET /\r\n\r\n", "400", "version_missing"},
-        {"GET / HTTP/2.0\r\nHost: h\r\n\r\n", "505", "version_unsupported"},
-        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505", "version_unsupported"},
-        {"\x16\x03\x01\x02 garbage\r\n\r\n", "400", "control_byte"},
-        /* hosts */
-        {"GET / HTTP/1.1\r\n\r\n", "400", "host_missing"},
-        {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400", "host_repeated"},
-        {"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "400", "host_userinfo"},
-        {"GET / HTTP/1.1\r\nHost: h\r\nConnection: host\r\n\r\n", "400", "connection_protected"},
-        {"GET / HTTP/1.1\r\nHost: h\r\nConnection: content-length\r\nContent-Length: 5\r\n\r\n",
-         "400", "connection_protected"},
-        /* expectations, paths */
-        {"POST / HTTP/1.1\r\nHost: h\r\nExpect: magic\r\nContent-Length: 1\r\n\r\n", "417",
-         "expect_unsupported"},
-        {"GET /a/%00 HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_nul"},
-        {"GET /../../etc HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_traversal"},
-        {"GET /a/..%2fb HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_traversal"},
-        {"GET /%c0%ae HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_overlong"},
-        {"GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", "400", "path_escape_invalid"},
-    };
-
     rig_open(1);
-    for (size_t i = 0; i < sizeof(corpus) / sizeof(corpus[0]); i++) {
+    for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
         struct peer *client = rig_client();
-        peer_say(client, corpus[i].request);
+        peer_say(client, malformed[i].request);
         peer_say(client, "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
-        refused(client, corpus[i].status, corpus[i].code);
+        refused(client, malformed[i].status, malformed[i].code);
         assert_true(peer_has(client, "Connection: close\r\n"));
         peer_wait_end(client);
         const char *first = strstr(client->text, "X-Flotilla-Reason");
