@@ -16,6 +16,7 @@ enum {
     ASK_TIMEOUT_MS = 2000,
     POLL_MS = 50,
     COMMAND_MAX = 1024,
+    STATUS_AGE_MS = 100, /* a node's status is up to 50 ms old: so they all show the same */
     WORDS_MAX = 24
 };
 
@@ -235,6 +236,7 @@ static void show_flotilla(const struct dev *dev, const char *words, uint32_t nod
 static void show_commands(struct dev *dev)
 {
     char words[COMMAND_MAX];
+    (void)dev_sleep(dev, STATUS_AGE_MS);
     (void)printf("Five commands worth trying, and what they answer now:\n\n");
     show_flotilla(dev, "status", 0);
     show_flotilla(dev, "kv put greeting hello", 0);
