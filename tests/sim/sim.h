@@ -50,6 +50,7 @@ enum sim_fault {
     SIM_CUT,      /* a partition: one node, a random split, or one direction only */
     SIM_RESET,    /* one connection is reset */
     SIM_CRASH,    /* a node's process or machine dies */
+    SIM_DOOM,     /* a node dies, or is cut off, at a chosen moment */
     SIM_STOP,     /* a clean stop: the state is kept */
     SIM_PAUSE,    /* a node does nothing for a while */
     SIM_SLOW,     /* a node's disk is slow for a while */
@@ -83,6 +84,8 @@ struct sim_params {
     clk_ns every[SIM_FAULTS]; /* mean time between two; 0: never */
     uint32_t segment_bytes;
     uint32_t wal_pending_bytes;
+    uint32_t inflight_msgs; /* 0: the engine's own limits */
+    uint32_t inflight_bytes;
     uint64_t cache_bytes;
     uint64_t unapplied_bytes;
     uint64_t snapshot_log_bytes;
@@ -100,6 +103,7 @@ struct sim_coverage {
     uint64_t runs;
     uint64_t steps;
     uint64_t faults[SIM_FAULTS];
+    uint64_t dooms; /* met */
     uint64_t frames;
     uint64_t frames_lost;
     uint64_t frames_doubled;
@@ -250,6 +254,15 @@ struct sim_memory {
     uint64_t durable_seq;
 };
 
+/* When a doomed node meets its doom. */
+enum sim_moment {
+    SIM_NO_MOMENT,
+    SIM_UNSYNCED, /* it has sent something, and its disk is at work */
+    SIM_NEW_TERM, /* in the turn in which it entered a term */
+    SIM_ELECTED,  /* in the turn in which it became a leader */
+    SIM_MOMENTS
+};
+
 /* What a disk has lost of what it may have promised. */
 enum sim_harm {
     SIM_SOUND,
@@ -281,6 +294,9 @@ struct sim_node {
     struct machine machine;
     struct sim_client clients[SIM_CLIENTS_MAX];
     struct sim_seen seen[SIM_GROUPS_MAX];
+    enum sim_moment doom;
+    bool doom_is_cut;                            /* it is cut off then; else it crashes */
+    uint64_t frames;                             /* sent in this life */
     struct sim_memory memory[SIM_NODES_MAX + 1]; /* of the peers' disks: the member table's part */
     raft_index stale_floor[SIM_GROUPS_MAX];
     clk_ns wake;
@@ -300,6 +316,7 @@ struct sim_link {
     uint64_t epoch; /* of the newest connection */
     bool open;
     bool breaking;       /* its end is scheduled */
+    uint64_t sent[2];    /* frames so far */
     uint64_t up[2];      /* epoch that the side believes in, 0: none */
     clk_ns last_due[2];  /* arrival of the newest frame from that side */
     struct list held[2]; /* frames from that side that a cut holds back */
@@ -316,6 +333,7 @@ struct sim_event {
     uint32_t peer_life;
     uint32_t group;
     uint64_t number;
+    uint64_t order; /* of a frame: among those of its connection and side */
     struct sim_snapshot *snapshot;
     bool ok;
     struct engine_hello hello;
@@ -385,6 +403,8 @@ void sim_net_break(struct sim *sim, struct sim_link *link, clk_ns news);
 /* The node is gone; polite: its system tells the peers. */
 void sim_net_node_gone(struct sim *sim, uint32_t node, bool polite);
 void sim_net_cut(struct sim *sim, uint32_t from, uint32_t to);
+/* From all others, both ways, for a while. */
+void sim_net_isolate(struct sim *sim, uint32_t node);
 void sim_net_heal(struct sim *sim);
 struct sim_link *sim_net_link(struct sim *sim, uint32_t a, uint32_t b);
 
@@ -397,6 +417,8 @@ bool sim_node_start(struct sim_node *node);
 void sim_node_crash(struct sim_node *node, enum mem_disk_crash_kind kind);
 /* A clean stop: seals the log, keeps the state. */
 void sim_node_stop(struct sim_node *node);
+/* Some time after a crash. */
+clk_ns sim_downtime(struct sim *sim);
 void sim_node_restart_at(struct sim_node *node, clk_ns at);
 void sim_node_wake(struct sim_node *node);
 /* Something was fed: a turn follows soon. */

@@ -300,6 +300,22 @@ static void check_group(struct sim_node *node, uint32_t g)
                               .repairing = view.repairing};
 }
 
+/* Every other node has heard of this start of an old disk, so nobody will call it old again. */
+static bool known_to_all(const struct sim_node *node)
+{
+    for (uint32_t id = 1; id <= node->sim->params.nodes; id++) {
+        const struct sim_node *other = &node->sim->nodes[id];
+        struct engine_hello known = {.boot_count = other->memory[node->id].boot_count};
+        if (other != node && other->running) {
+            (void)engine_remembered(other->engine, node->id, &known);
+        }
+        if (other != node && known.boot_count != node->identity.boot_count) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void sim_check_node(struct sim_node *node)
 {
     bool repairing = false;
@@ -308,8 +324,9 @@ void sim_check_node(struct sim_node *node)
         check_group(node, g);
         repairing = repairing || node->seen[g].repairing;
     }
-    bool healed = node->harm == SIM_FLIPPED || (node->harm == SIM_OLD && node->mended);
-    if (healed && !repairing) {
+    bool healed =
+        node->harm == SIM_FLIPPED || (node->harm == SIM_OLD && node->mended && known_to_all(node));
+    if (healed && !repairing && wal_idle(node->wal)) { /* and its disk knows it */
         node->harm = SIM_SOUND;
     }
 }

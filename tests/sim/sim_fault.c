@@ -8,17 +8,12 @@
 #include <stdio.h>
 
 static const char *const names[SIM_FAULTS] = {
-    [SIM_CUT] = "cut",
-    [SIM_RESET] = "reset",
-    [SIM_CRASH] = "crash",
-    [SIM_STOP] = "stop",
-    [SIM_PAUSE] = "pause",
-    [SIM_SLOW] = "slow disk",
-    [SIM_STALL] = "hanging disk",
-    [SIM_CLOCK] = "clock",
-    [SIM_IO_ERROR] = "I/O error",
-    [SIM_FLIP] = "flipped bit",
-    [SIM_WIPE] = "wiped disk",
+    [SIM_CUT] = "cut",           [SIM_RESET] = "reset",
+    [SIM_CRASH] = "crash",       [SIM_DOOM] = "doom",
+    [SIM_STOP] = "stop",         [SIM_PAUSE] = "pause",
+    [SIM_SLOW] = "slow disk",    [SIM_STALL] = "hanging disk",
+    [SIM_CLOCK] = "clock",       [SIM_IO_ERROR] = "I/O error",
+    [SIM_FLIP] = "flipped bit",  [SIM_WIPE] = "wiped disk",
     [SIM_ROLLBACK] = "old disk",
 };
 
@@ -77,11 +72,29 @@ static void cut_between(struct sim *sim, uint32_t side, bool forth, bool back)
     }
 }
 
+/* Two nodes do not hear each other, although others hear both. */
+static void cut_pair(struct sim *sim)
+{
+    uint32_t a = random_node(sim)->id;
+    uint32_t b = a % sim->params.nodes + 1;
+    sim_net_cut(sim, a, b);
+    if (sim_chance(sim, 70)) {
+        sim_net_cut(sim, b, a);
+    }
+    sim_note(sim, "cut: node %u from node %u", a, b);
+}
+
 static bool cut(struct sim *sim)
 {
     uint32_t nodes = sim->params.nodes;
     if (nodes == 1) {
         return false;
+    }
+    clk_ns lasts = sim_between(sim, CLK_MS(50), CLK_MS(1500));
+    (void)sim_at(sim, sim->now + lasts, heal_cuts);
+    if (sim_chance(sim, 30)) {
+        cut_pair(sim);
+        return true;
     }
     uint32_t side = sim_chance(sim, 60) ? 1u << rnd_range(&sim->rnd, 1, nodes)
                                         : (uint32_t)rnd_range(&sim->rnd, 1, (1u << nodes) - 2) << 1;
@@ -89,8 +102,6 @@ static bool cut(struct sim *sim)
     cut_between(sim, side, way != 0, way != 1);
     sim_note(sim, "cut: nodes %#x from the others%s", side >> 1,
              way == 0 ? ", inbound only" : (way == 1 ? ", outbound only" : ""));
-    clk_ns lasts = sim_between(sim, CLK_MS(50), CLK_MS(1500));
-    (void)sim_at(sim, sim->now + lasts, heal_cuts);
     return true;
 }
 
@@ -111,12 +122,6 @@ static bool reset(struct sim *sim)
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
-static clk_ns downtime(struct sim *sim)
-{
-    return sim_chance(sim, 70) ? sim_between(sim, CLK_MS(5), CLK_MS(200))
-                               : sim_between(sim, CLK_MS(200), CLK_MS(1500));
-}
-
 static bool crash_one(struct sim_node *node)
 {
     struct sim *sim = node->sim;
@@ -124,7 +129,7 @@ static bool crash_one(struct sim_node *node)
         return false;
     }
     sim_node_crash(node, (enum mem_disk_crash_kind)rnd_below(&sim->rnd, MEM_DISK_CRASH_KINDS));
-    sim_node_restart_at(node, sim->now + downtime(sim));
+    sim_node_restart_at(node, sim->now + sim_downtime(sim));
     return true;
 }
 
@@ -140,6 +145,17 @@ static bool crash(struct sim *sim)
     return any;
 }
 
+static bool doom(struct sim *sim)
+{
+    struct sim_node *node = random_node(sim);
+    if (!node->running || node->doom != SIM_NO_MOMENT) {
+        return false;
+    }
+    node->doom = (enum sim_moment)rnd_range(&sim->rnd, SIM_NO_MOMENT + 1, SIM_MOMENTS - 1);
+    node->doom_is_cut = sim->params.nodes > 1 && sim_chance(sim, 50);
+    return true;
+}
+
 static bool stop(struct sim *sim)
 {
     struct sim_node *node = random_node(sim);
@@ -148,7 +164,7 @@ static bool stop(struct sim *sim)
     }
     sim_note(sim, "node %u is stopped", node->id);
     sim_node_stop(node);
-    sim_node_restart_at(node, sim->now + downtime(sim));
+    sim_node_restart_at(node, sim->now + sim_downtime(sim));
     return true;
 }
 
@@ -274,7 +290,7 @@ static bool flip(struct sim *sim)
         return false;
     }
     sim_node_crash(node, MEM_DISK_KILLED);
-    sim_node_restart_at(node, sim->now + downtime(sim));
+    sim_node_restart_at(node, sim->now + sim_downtime(sim));
     if (flip_bit(node)) {
         harm(node, SIM_FLIPPED);
     }
@@ -295,7 +311,7 @@ static bool wipe(struct sim *sim)
     node->directories++;
     harm(node, SIM_WIPED);
     memset(node->memory, 0, sizeof(node->memory));
-    sim_node_restart_at(node, sim->now + downtime(sim));
+    sim_node_restart_at(node, sim->now + sim_downtime(sim));
     return true;
 }
 
@@ -336,7 +352,7 @@ static bool roll_back(struct sim *sim)
     mem_disk_latency(node->dir.disk, sim->params.disk_low, sim->params.disk_high);
     harm(node, SIM_OLD);
     memset(node->memory, 0, sizeof(node->memory));
-    sim_node_restart_at(node, sim->now + downtime(sim));
+    sim_node_restart_at(node, sim->now + sim_downtime(sim));
     return true;
 }
 
@@ -351,6 +367,8 @@ static bool strike(struct sim *sim, enum sim_fault fault)
         return reset(sim);
     case SIM_CRASH:
         return crash(sim);
+    case SIM_DOOM:
+        return doom(sim);
     case SIM_STOP:
         return stop(sim);
     case SIM_PAUSE:

@@ -200,6 +200,7 @@ static void print_coverage(const struct sim_coverage *c, double took)
     for (int i = 0; i < SIM_FAULTS; i++) {
         print_counter(sim_fault_name((enum sim_fault)i), c->faults[i]);
     }
+    print_counter("dooms met", c->dooms);
     print_counter("frames", c->frames);
     print_counter("frames lost", c->frames_lost);
     print_counter("frames doubled", c->frames_doubled);

@@ -113,6 +113,37 @@ static void break_later(struct sim *sim, struct sim_event *event)
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
+/* A cut holds it back; frames that were on their way go before those that were sent later. */
+static void hold(struct sim *sim, struct sim_link *link, int side, struct sim_event *event)
+{
+    struct list *after = link->held[side].prev;
+    while (after != &link->held[side] &&
+           CONTAINER_OF(after, struct sim_event, link)->order > event->order) {
+        after = after->prev;
+    }
+    heap_remove(&sim->events, &event->due);
+    list_push_front(after, &event->link);
+    link->held_count[side]++;
+    if (!link->breaking) {
+        link->breaking = true;
+        clk_ns patience = sim_between(sim, CLK_MS(100), CLK_MS(1500));
+        struct sim_event *end = sim_at(sim, sim->now + patience, break_later);
+        end->node = link->ends[0];
+        end->peer = link->ends[1];
+        end->number = link->epoch;
+    }
+}
+
+/* It meets a cut that was made while it was on its way. */
+static void catch_frame(struct sim *sim, struct sim_link *link, struct sim_event *event)
+{
+    if (sim->params.wild || !link->open || link->epoch != event->number) {
+        sim->coverage->frames_lost++;
+    } else {
+        hold(sim, link, side_of(link, event->peer), event);
+    }
+}
+
 static void deliver(struct sim *sim, struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
@@ -122,6 +153,10 @@ static void deliver(struct sim *sim, struct sim_event *event)
     }
     if (sim_node_paused(node)) {
         heap_set(&sim->events, &event->due, node->paused_until);
+        return;
+    }
+    if (sim->cut[event->peer][event->node]) {
+        catch_frame(sim, link, event);
         return;
     }
     sim_mark(sim, "frame", event->peer, event->node, event->size);
@@ -144,6 +179,7 @@ static struct sim_event *put_frame(struct sim *sim, struct sim_link *link, int s
     event->node = link->ends[1 - side];
     event->peer = link->ends[side];
     event->number = link->epoch;
+    event->order = link->sent[side]++;
     event->size = frame.len;
     event->bytes = mem_alloc(frame.len);
     memcpy(event->bytes, frame.data, frame.len);
@@ -169,22 +205,6 @@ static void send_wild(struct sim *sim, struct sim_link *link, int side, struct b
     }
 }
 
-static void hold(struct sim *sim, struct sim_link *link, int side, struct bytes frame)
-{
-    struct sim_event *event = put_frame(sim, link, side, frame, CLK_NEVER);
-    heap_remove(&sim->events, &event->due);
-    list_push_back(&link->held[side], &event->link);
-    link->held_count[side]++;
-    if (!link->breaking) {
-        link->breaking = true;
-        clk_ns patience = sim_between(sim, CLK_MS(100), CLK_MS(1500));
-        struct sim_event *end = sim_at(sim, sim->now + patience, break_later);
-        end->node = link->ends[0];
-        end->peer = link->ends[1];
-        end->number = link->epoch;
-    }
-}
-
 bool sim_net_send(struct sim_node *from, raft_node_id to, struct bytes frame)
 {
     struct sim *sim = from->sim;
@@ -197,6 +217,7 @@ bool sim_net_send(struct sim_node *from, raft_node_id to, struct bytes frame)
         return false;
     }
     sim->coverage->frames++;
+    from->frames++;
     if (!link->open || link->up[side] != link->epoch) {
         sim->coverage->frames_lost++;
         return true; /* into a connection whose end this side has not heard of */
@@ -210,7 +231,7 @@ bool sim_net_send(struct sim_node *from, raft_node_id to, struct bytes frame)
         }
     } else if (held) {
         if (link->held_count[side] < HELD_MAX) {
-            hold(sim, link, side, frame);
+            hold(sim, link, side, put_frame(sim, link, side, frame, CLK_NEVER));
         }
     } else {
         clk_ns at = sim->now + delay(sim);
@@ -304,6 +325,24 @@ static void try_connect(struct sim *sim, struct sim_event *event)
 void sim_net_cut(struct sim *sim, uint32_t from, uint32_t to)
 {
     sim->cut[from][to] = true;
+}
+
+static void heal_isolation(struct sim *sim, struct sim_event *event)
+{
+    (void)event;
+    sim_note(sim, "the network is whole");
+    sim_net_heal(sim);
+}
+
+void sim_net_isolate(struct sim *sim, uint32_t node)
+{
+    for (uint32_t peer = 1; peer <= sim->params.nodes; peer++) {
+        if (peer != node) {
+            sim_net_cut(sim, node, peer);
+            sim_net_cut(sim, peer, node);
+        }
+    }
+    (void)sim_at(sim, sim->now + sim_between(sim, CLK_MS(50), CLK_MS(1500)), heal_isolation);
 }
 
 static void release_held(struct sim *sim, struct sim_link *link, int side)

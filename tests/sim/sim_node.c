@@ -237,6 +237,8 @@ static enum err open_engine(struct sim_node *node, struct err_note *note)
         .voter_count = params->nodes,
         .group_count = params->groups,
         .seed = rnd_u64(&sim->rnd),
+        .inflight_msgs_max = params->inflight_msgs,
+        .inflight_bytes_max = params->inflight_bytes,
         .cache_bytes_max = params->cache_bytes,
         .unapplied_bytes_max = params->unapplied_bytes,
         .snapshot_log_bytes = params->snapshot_log_bytes,
@@ -281,6 +283,7 @@ static void forget_process(struct sim_node *node)
     node->running = false;
     node->life++;
     node->fatal = false;
+    node->doom = SIM_NO_MOMENT;
     sim_state_drop_work(node);
 }
 
@@ -407,9 +410,60 @@ void sim_node_touch(struct sim_node *node)
     node->wake = node->wake > node->paused_until ? node->wake : node->paused_until;
 }
 
+clk_ns sim_downtime(struct sim *sim)
+{
+    return sim_chance(sim, 70) ? sim_between(sim, CLK_MS(5), CLK_MS(200))
+                               : sim_between(sim, CLK_MS(200), CLK_MS(1500));
+}
+
+/* What a turn did, for those who are to crash at such a moment. */
+struct turn {
+    uint64_t frames;
+    struct sim_seen seen[SIM_GROUPS_MAX];
+};
+
+static bool doomed(const struct sim_node *node, const struct turn *before)
+{
+    bool sent = node->frames > before->frames;
+    bool term = false;
+    bool elected = false;
+    for (uint32_t g = 0; g < node->sim->params.groups; g++) {
+        term = term || node->seen[g].term > before->seen[g].term;
+        elected = elected || (node->seen[g].leader && !before->seen[g].leader);
+    }
+    switch (node->doom) {
+    case SIM_UNSYNCED:
+        return sent && mem_disk_pending(node->dir.disk) > 0;
+    case SIM_NEW_TERM:
+        return term;
+    case SIM_ELECTED:
+        return elected;
+    case SIM_NO_MOMENT:
+    case SIM_MOMENTS:
+        break;
+    }
+    return false;
+}
+
+static void meet_doom(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    sim->coverage->dooms++;
+    if (node->doom_is_cut) {
+        node->doom = SIM_NO_MOMENT;
+        sim_note(sim, "node %u is cut off", node->id);
+        sim_net_isolate(sim, node->id);
+        return;
+    }
+    sim_node_crash(node, (enum mem_disk_crash_kind)rnd_below(&sim->rnd, MEM_DISK_CRASH_KINDS));
+    sim_node_restart_at(node, sim->now + sim_downtime(sim));
+}
+
 void sim_node_wake(struct sim_node *node)
 {
     struct sim *sim = node->sim;
+    struct turn before = {.frames = node->frames};
+    memcpy(before.seen, node->seen, sizeof(before.seen));
     CHECK(node->running);
     if (sim_node_paused(node)) {
         node->wake = node->paused_until;
@@ -426,6 +480,12 @@ void sim_node_wake(struct sim_node *node)
         return;
     }
     sim_check_node(node);
+    if (sim->phase == SIM_CHAOS && doomed(node, &before)) {
+        meet_doom(node);
+    }
+    if (!node->running) {
+        return;
+    }
     set_wake(node);
 }
 

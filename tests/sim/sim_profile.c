@@ -11,6 +11,7 @@ struct profile {
     clk_ns every[SIM_FAULTS]; /* mean time between two, before the seed changes it */
     uint32_t wild_percent;    /* of the runs have a wild network */
     bool early;
+    bool narrow; /* most runs have few appends under way */
     bool single; /* runs with one node, too */
 };
 
@@ -20,9 +21,17 @@ static const struct profile profiles[] = {
      .every = {[SIM_CUT] = CLK_MS(700), [SIM_RESET] = CLK_MS(250), [SIM_PAUSE] = CLK_MS(1200)},
      .wild_percent = 40},
     {.name = "crash",
-     .every = {[SIM_CRASH] = CLK_MS(500), [SIM_STOP] = CLK_MS(1500), [SIM_RESET] = CLK_MS(1500)},
+     .every = {[SIM_CRASH] = CLK_MS(400),
+               [SIM_DOOM] = CLK_MS(400),
+               [SIM_STOP] = CLK_MS(1500),
+               [SIM_RESET] = CLK_MS(1500),
+               [SIM_CUT] = CLK_MS(900)},
      .wild_percent = 20,
      .single = true},
+    {.name = "leaders",
+     .every = {[SIM_DOOM] = CLK_MS(80), [SIM_CUT] = CLK_MS(1200), [SIM_CRASH] = CLK_MS(1200)},
+     .wild_percent = 20,
+     .narrow = true},
     {.name = "disk",
      .every = {[SIM_SLOW] = CLK_MS(900),
                [SIM_STALL] = CLK_MS(1500),
@@ -45,6 +54,7 @@ static const struct profile profiles[] = {
      .every = {[SIM_CUT] = CLK_MS(900),
                [SIM_RESET] = CLK_MS(600),
                [SIM_CRASH] = CLK_MS(900),
+               [SIM_DOOM] = CLK_MS(900),
                [SIM_STOP] = CLK_MS(2500),
                [SIM_PAUSE] = CLK_MS(1500),
                [SIM_SLOW] = CLK_MS(1500),
@@ -95,7 +105,7 @@ static void draw_network(struct sim_params *params, const struct profile *profil
     params->snapshot_loss_ppm = percent(rnd, 50) ? 0 : 300000;
 }
 
-static void draw_disk(struct sim_params *params, struct rnd *rnd)
+static void draw_disk(struct sim_params *params, const struct profile *profile, struct rnd *rnd)
 {
     static const clk_ns highest[] = {CLK_US(200), CLK_MS(1), CLK_MS(4), CLK_MS(12)};
     static const uint32_t segments[] = {16384, 32768, 65536};
@@ -104,6 +114,9 @@ static void draw_disk(struct sim_params *params, struct rnd *rnd)
     params->apply_high = percent(rnd, 50) ? CLK_US(100) : CLK_MS(10);
     params->segment_bytes = segments[rnd_below(rnd, 3)];
     params->wal_pending_bytes = percent(rnd, 70) ? 1024 * 1024 : 4096;
+    bool narrow = percent(rnd, profile->narrow ? 70 : 40);
+    params->inflight_msgs = narrow ? (uint32_t)rnd_range(rnd, 1, 6) : 0;
+    params->inflight_bytes = narrow ? (uint32_t)rnd_range(rnd, 1, 1000) : 0;
     params->cache_bytes = percent(rnd, 50) ? 1024 : 64 * 1024;
     params->unapplied_bytes = percent(rnd, 80) ? 1024 * 1024 : 4096;
     params->snapshot_log_bytes = percent(rnd, 30) ? 1024 * 1024 : rnd_range(rnd, 2048, 16384);
@@ -124,7 +137,7 @@ void sim_params_draw(struct sim_params *params, size_t profile_index, struct rnd
     params->think = CLK_MS(20) << rnd_below(rnd, 4);
     params->early = profile->early;
     draw_network(params, profile, rnd);
-    draw_disk(params, rnd);
+    draw_disk(params, profile, rnd);
     for (size_t i = 0; i < SIM_FAULTS; i++) {
         if (profile->every[i] > 0 && percent(rnd, 80)) {
             params->every[i] = profile->every[i] * rnd_range(rnd, 50, 200) / 100;

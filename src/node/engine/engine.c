@@ -23,6 +23,12 @@ static void cfg_defaults(struct engine_cfg *cfg)
         cfg->election_min = CLK_MS(300);
         cfg->election_max = CLK_MS(600);
     }
+    if (cfg->inflight_msgs_max == 0) {
+        cfg->inflight_msgs_max = DEFAULT_INFLIGHT_MSGS;
+    }
+    if (cfg->inflight_bytes_max == 0) {
+        cfg->inflight_bytes_max = DEFAULT_INFLIGHT_BYTES;
+    }
     if (cfg->cache_bytes_max == 0) {
         cfg->cache_bytes_max = 4u * 1024 * 1024;
     }
@@ -47,8 +53,8 @@ static struct raft_host *new_host(const struct engine_cfg *cfg)
         .heartbeat = cfg->heartbeat,
         .election_min = cfg->election_min,
         .election_max = cfg->election_max,
-        .inflight_msgs_max = DEFAULT_INFLIGHT_MSGS,
-        .inflight_bytes_max = DEFAULT_INFLIGHT_BYTES,
+        .inflight_msgs_max = cfg->inflight_msgs_max,
+        .inflight_bytes_max = cfg->inflight_bytes_max,
         .reads_max = DEFAULT_READS,
         .uncommitted_bytes_max = cfg->pending_bytes_max,
         .seed = cfg->seed,

@@ -111,6 +111,8 @@ struct engine_cfg {
     clk_ns heartbeat; /* 0: 50 ms, 300 ms and 600 ms */
     clk_ns election_min;
     clk_ns election_max;
+    uint32_t inflight_msgs_max;   /* appends under way per group and peer; 0: 256 */
+    uint32_t inflight_bytes_max;  /* likewise; 0: 4 MiB */
     uint64_t cache_bytes_max;     /* per group; 0: 4 MiB */
     uint64_t pending_bytes_max;   /* per group; 0: 32 MiB */
     uint64_t unapplied_bytes_max; /* per group; 0: 64 MiB */

@@ -107,7 +107,6 @@ struct engine_peer {
     struct engine_hello hello; /* of the connection */
     clk_ns tell_at;            /* not trusted: when to say so again */
     bool told;                 /* it says that this disk went back, and waits for an answer */
-    bool told_before;          /* these numbers, to this start */
     uint64_t told_boot_count;
     uint64_t told_durable_seq;
     struct buf frame;    /* what leaves at the end of the turn */
@@ -145,6 +144,7 @@ struct engine {
     struct buf message; /* one message under construction */
     clk_ns bootstrap_at;
     bool birth_complete; /* every group of a founder has the first configuration */
+    bool went_back;      /* this start has been told; its groups were marked */
     uint64_t start_seq;  /* the WAL's last record at the start */
     uint64_t written;    /* newest write of core/raft that the WAL has taken */
 };

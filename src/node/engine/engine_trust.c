@@ -97,15 +97,13 @@ enum err engine_trust_receive(struct engine *engine, raft_node_id from, struct r
     if (storage_id != engine->cfg.storage_id) {
         return ERR_OK;
     }
-    bool again = peer->told_before && peer->told_boot_count == boot_count &&
-                 peer->told_durable_seq == durable_seq;
     peer->told = true;
-    if (again) {
-        return ERR_OK; /* the answer was lost, or it does not remember having had it */
-    }
-    peer->told_before = true;
     peer->told_boot_count = boot_count;
     peer->told_durable_seq = durable_seq;
+    if (engine->went_back) {
+        return ERR_OK; /* whatever was lost was lost before this start: one repair is for all */
+    }
+    engine->went_back = true;
     for (uint32_t i = 0; i < engine->cfg.group_count; i++) {
         engine_feed(engine, &(struct raft_input){.kind = RAFT_IN_DAMAGED, .group = i + 1});
     }
