@@ -124,8 +124,13 @@ static bool read_body(const struct http1_head *head, struct bytes input, struct 
     return true;
 }
 
-static bool is_comparable(const struct http1_head *head)
+/* PRI is HTTP/2's preface (RFC 9113 section 3.4): to llhttp its head ends the connection's HTTP/1,
+ * to us it is a method that nobody serves. */
+static bool is_comparable(const struct http1_head *head, const uint8_t *data)
 {
+    if (head->kind == HTTP1_REQUEST &&
+        bytes_eq_str(http1_span_bytes(head->method_name, data), "PRI"))
+        return false;
     return head->method != HTTP1_METHOD_CONNECT && !head->tunnel &&
            !http1_head_has(head, HTTP1_HEADER_UPGRADE);
 }
@@ -151,7 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!read_body(&head, bytes_from(rest, head.head_len), &ours, &body_len))
             return 0;
         struct bytes message = {rest.data, head.head_len + body_len};
-        if (is_comparable(&head) && ask_oracle(&head, message, &theirs)) {
+        if (is_comparable(&head, rest.data) && ask_oracle(&head, message, &theirs)) {
             CHECK(theirs.messages == 1);
             CHECK(theirs.fields == ours.fields);
             CHECK(theirs.content_len == ours.content_len);
