@@ -82,6 +82,8 @@ struct sim_params {
     uint32_t snapshot_loss_ppm;
     bool early;               /* faults begin before the cluster is born */
     clk_ns every[SIM_FAULTS]; /* mean time between two; 0: never */
+    uint32_t moments;         /* of SIM_DOOM: a bit for each enum sim_moment that it may choose */
+    bool relay;               /* who is cut off at its doom lets the one before it return */
     uint32_t segment_bytes;
     uint32_t wal_pending_bytes;
     uint32_t inflight_msgs; /* 0: the engine's own limits */
@@ -260,6 +262,7 @@ enum sim_moment {
     SIM_UNSYNCED, /* it has sent something, and its disk is at work */
     SIM_NEW_TERM, /* in the turn in which it entered a term */
     SIM_ELECTED,  /* in the turn in which it became a leader */
+    SIM_HEIR,     /* it leads, and others have its predecessor's entries, but none of its own */
     SIM_MOMENTS
 };
 
@@ -355,6 +358,8 @@ struct sim {
     struct rnd rnd;
     struct sim_params params;
     clk_ns now;
+    uint64_t steps;
+    uint64_t isolations; /* so far */
     enum sim_phase phase;
     struct heap events;
     struct sim_node nodes[SIM_NODES_MAX + 1];                    /* by id */
@@ -406,6 +411,8 @@ void sim_net_cut(struct sim *sim, uint32_t from, uint32_t to);
 /* From all others, both ways, for a while. */
 void sim_net_isolate(struct sim *sim, uint32_t node);
 void sim_net_heal(struct sim *sim);
+/* Nothing is cut. */
+bool sim_net_whole(const struct sim *sim);
 struct sim_link *sim_net_link(struct sim *sim, uint32_t a, uint32_t b);
 
 /* ---- sim_node.c ------------------------------------------------------------------------------ */

@@ -151,8 +151,10 @@ static bool doom(struct sim *sim)
     if (!node->running || node->doom != SIM_NO_MOMENT) {
         return false;
     }
-    node->doom = (enum sim_moment)rnd_range(&sim->rnd, SIM_NO_MOMENT + 1, SIM_MOMENTS - 1);
-    node->doom_is_cut = sim->params.nodes > 1 && sim_chance(sim, 50);
+    do {
+        node->doom = (enum sim_moment)rnd_range(&sim->rnd, SIM_NO_MOMENT + 1, SIM_MOMENTS - 1);
+    } while ((sim->params.moments >> node->doom & 1) == 0);
+    node->doom_is_cut = sim->params.nodes > 1 && sim_chance(sim, sim->params.relay ? 90 : 50);
     return true;
 }
 

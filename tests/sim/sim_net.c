@@ -329,7 +329,9 @@ void sim_net_cut(struct sim *sim, uint32_t from, uint32_t to)
 
 static void heal_isolation(struct sim *sim, struct sim_event *event)
 {
-    (void)event;
+    if (event->number != sim->isolations) {
+        return; /* the newest one decides */
+    }
     sim_note(sim, "the network is whole");
     sim_net_heal(sim);
 }
@@ -342,7 +344,10 @@ void sim_net_isolate(struct sim *sim, uint32_t node)
             sim_net_cut(sim, peer, node);
         }
     }
-    (void)sim_at(sim, sim->now + sim_between(sim, CLK_MS(50), CLK_MS(1500)), heal_isolation);
+    clk_ns low = sim->params.relay ? CLK_MS(700) : CLK_MS(50); /* or until the next one */
+    struct sim_event *event =
+        sim_at(sim, sim->now + sim_between(sim, low, CLK_MS(1500)), heal_isolation);
+    event->number = ++sim->isolations;
 }
 
 static void release_held(struct sim *sim, struct sim_link *link, int side)
@@ -369,6 +374,18 @@ void sim_net_heal(struct sim *sim)
             link->breaking = false;
         }
     }
+}
+
+bool sim_net_whole(const struct sim *sim)
+{
+    for (uint32_t a = 1; a <= sim->params.nodes; a++) {
+        for (uint32_t b = 1; b <= sim->params.nodes; b++) {
+            if (sim->cut[a][b]) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 void sim_net_init(struct sim *sim)

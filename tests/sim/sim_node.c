@@ -422,14 +422,45 @@ struct turn {
     struct sim_seen seen[SIM_GROUPS_MAX];
 };
 
+/* What Figure 8 of the paper begins with: the leader has spread entries of older terms that are not
+ * committed, and its own first one has reached nobody. */
+static bool is_heir(const struct sim_node *node, uint32_t g, raft_index commit)
+{
+    struct raft_view view;
+    enum err err = engine_view(node->engine, g + 1, &view);
+    CHECK(err == ERR_OK);
+    bool spread = false;
+    for (uint32_t i = 0; view.role == RAFT_LEADER && i < view.peer_count; i++) {
+        raft_index match = view.peers[i].match;
+        raft_term term = raft_term_at(engine_raft(node->engine), g + 1, match);
+        if (term == view.term) {
+            return false;
+        }
+        spread = spread || (match > commit && term != 0);
+    }
+    return spread;
+}
+
+static bool is_heir_of_any(const struct sim_node *node, const struct turn *before)
+{
+    for (uint32_t g = 0; g < node->sim->params.groups; g++) {
+        if (is_heir(node, g, before->seen[g].commit)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool doomed(const struct sim_node *node, const struct turn *before)
 {
     bool sent = node->frames > before->frames;
     bool term = false;
     bool elected = false;
+    bool leads = false;
     for (uint32_t g = 0; g < node->sim->params.groups; g++) {
         term = term || node->seen[g].term > before->seen[g].term;
         elected = elected || (node->seen[g].leader && !before->seen[g].leader);
+        leads = leads || node->seen[g].leader;
     }
     switch (node->doom) {
     case SIM_UNSYNCED:
@@ -437,7 +468,10 @@ static bool doomed(const struct sim_node *node, const struct turn *before)
     case SIM_NEW_TERM:
         return term;
     case SIM_ELECTED:
-        return elected;
+        /* A relay begins with a leader that is in office. */
+        return elected || (leads && node->sim->params.relay && sim_net_whole(node->sim));
+    case SIM_HEIR:
+        return is_heir_of_any(node, before);
     case SIM_NO_MOMENT:
     case SIM_MOMENTS:
         break;
@@ -451,6 +485,9 @@ static void meet_doom(struct sim_node *node)
     sim->coverage->dooms++;
     if (node->doom_is_cut) {
         node->doom = SIM_NO_MOMENT;
+        if (sim->params.relay) {
+            sim_net_heal(sim);
+        }
         sim_note(sim, "node %u is cut off", node->id);
         sim_net_isolate(sim, node->id);
         return;

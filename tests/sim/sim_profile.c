@@ -114,12 +114,23 @@ static void draw_disk(struct sim_params *params, const struct profile *profile, 
     params->apply_high = percent(rnd, 50) ? CLK_US(100) : CLK_MS(10);
     params->segment_bytes = segments[rnd_below(rnd, 3)];
     params->wal_pending_bytes = percent(rnd, 70) ? 1024 * 1024 : 4096;
-    bool narrow = percent(rnd, profile->narrow ? 70 : 40);
+    bool narrow = params->relay || percent(rnd, profile->narrow ? 70 : 40);
     params->inflight_msgs = narrow ? (uint32_t)rnd_range(rnd, 1, 6) : 0;
-    params->inflight_bytes = narrow ? (uint32_t)rnd_range(rnd, 1, 1000) : 0;
+    /* Often so few that an append has one command: an old leader's entries spread one by one. */
+    params->inflight_bytes = narrow ? (uint32_t)rnd_range(rnd, 1, percent(rnd, 60) ? 40 : 1000) : 0;
     params->cache_bytes = percent(rnd, 50) ? 1024 : 64 * 1024;
     params->unapplied_bytes = percent(rnd, 80) ? 1024 * 1024 : 4096;
     params->snapshot_log_bytes = percent(rnd, 30) ? 1024 * 1024 : rnd_range(rnd, 2048, 16384);
+}
+
+/* A relay is Figure 8 of the paper with any length: leaders that reached nobody follow each
+ * other. */
+static void draw_dooms(struct sim_params *params, const struct profile *profile, struct rnd *rnd)
+{
+    params->relay = percent(rnd, profile->narrow ? 60 : 10);
+    uint32_t moment = (uint32_t)rnd_range(rnd, SIM_NO_MOMENT + 1, SIM_MOMENTS - 1);
+    params->moments = params->relay ? 1u << SIM_ELECTED | 1u << SIM_HEIR
+                                    : 1u << moment | (uint32_t)rnd_below(rnd, 1u << SIM_MOMENTS);
 }
 
 void sim_params_draw(struct sim_params *params, size_t profile_index, struct rnd *rnd)
@@ -136,10 +147,12 @@ void sim_params_draw(struct sim_params *params, size_t profile_index, struct rnd
     params->chaos = profile->early ? CLK_S(3) : CLK_S(4);
     params->think = CLK_MS(20) << rnd_below(rnd, 4);
     params->early = profile->early;
+    draw_dooms(params, profile, rnd);
     draw_network(params, profile, rnd);
     draw_disk(params, profile, rnd);
     for (size_t i = 0; i < SIM_FAULTS; i++) {
-        if (profile->every[i] > 0 && percent(rnd, 80)) {
+        bool in_the_way = params->relay && i == SIM_CUT; /* its end would end the relay's */
+        if (profile->every[i] > 0 && percent(rnd, 80) && !in_the_way) {
             params->every[i] = profile->every[i] * rnd_range(rnd, 50, 200) / 100;
         }
     }

@@ -146,7 +146,8 @@ static bool step(struct sim *sim, clk_ns until)
         return false;
     }
     sim->now = at > sim->now ? at : sim->now;
-    if (++sim->coverage->steps % STEPS_MAX == 0) {
+    sim->coverage->steps++;
+    if (++sim->steps == STEPS_MAX) {
         sim_violation(sim, "%d steps: time does not go on", STEPS_MAX);
     }
     if (node_at <= event_at) {
