@@ -246,6 +246,7 @@ struct sim_seen {
     raft_index commit;
     raft_index last;
     raft_index durable;
+    bool durable_is_floor;
     bool leader;
     bool repairing;
 };

@@ -153,7 +153,8 @@ void sim_check_applied(struct sim_node *node, uint32_t g, const struct engine_en
 static bool lacks(const struct sim_node *node, uint32_t g, raft_index index, raft_term term)
 {
     if (!node->running) {
-        return node->seen[g].durable < index && node->harm == SIM_SOUND;
+        const struct sim_seen *seen = &node->seen[g];
+        return seen->durable < index && !seen->durable_is_floor && node->harm == SIM_SOUND;
     }
     struct raft_view view;
     enum err err = engine_view(node->engine, g + 1, &view);
@@ -161,7 +162,8 @@ static bool lacks(const struct sim_node *node, uint32_t g, raft_index index, raf
     if (index < view.first || node->harm != SIM_SOUND) {
         return false;
     }
-    return index > view.durable || raft_term_at(engine_raft(node->engine), g + 1, index) != term;
+    bool unsynced = index > view.durable && !view.durable_is_floor;
+    return unsynced || raft_term_at(engine_raft(node->engine), g + 1, index) != term;
 }
 
 /* A commit is on the disks of a majority (the design's meaning of "done"). */
@@ -296,6 +298,7 @@ static void check_group(struct sim_node *node, uint32_t g)
                               .commit = view.commit,
                               .last = view.last,
                               .durable = view.durable,
+                              .durable_is_floor = view.durable_is_floor,
                               .leader = leads,
                               .repairing = view.repairing};
 }

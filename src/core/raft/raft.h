@@ -371,6 +371,8 @@ struct raft_view {
     raft_index first;    /* first index in the log */
     raft_index last;
     raft_index durable; /* own disk */
+    /* Of many writes under way some are not told apart: the disk may have more than `durable`. */
+    bool durable_is_floor;
     raft_index commit;
     raft_index applied;
     raft_index config_index;

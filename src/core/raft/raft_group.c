@@ -111,10 +111,12 @@ void raft_group_wrote(struct raft_group *g, uint64_t wal_seq, raft_index last)
 {
     CHECK(wal_seq > g->wal_last);
     g->wal_last = wal_seq;
-    if (g->write_count == RAFT_WRITES_TRACKED) {
+    bool full = g->write_count == RAFT_WRITES_TRACKED;
+    if (full) {
         g->write_count--; /* the two newest become one that is durable with the later */
     }
-    g->writes[g->write_count++] = (struct raft_write){.wal_seq = wal_seq, .last = last};
+    g->writes[g->write_count++] =
+        (struct raft_write){.wal_seq = wal_seq, .last = last, .merged = full};
     if (!list_linked(&g->writing)) {
         list_push_back(&g->host->writing, &g->writing);
     }

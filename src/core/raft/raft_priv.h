@@ -180,6 +180,7 @@ struct raft_read_queue {
 struct raft_write {
     uint64_t wal_seq;
     raft_index last; /* what is durable of the log when wal_seq is */
+    bool merged;     /* of several: a part of it may be durable earlier */
 };
 
 struct raft_size {

@@ -58,6 +58,9 @@ enum err raft_view(const struct raft_host *host, raft_group_id group, struct raf
         .config_index = active->index,
         .config = active->config,
     };
+    for (uint32_t i = 0; i < g->write_count; i++) {
+        ret_view->durable_is_floor = ret_view->durable_is_floor || g->writes[i].merged;
+    }
     if (g->role == RAFT_LEADER) {
         view_peers(g, ret_view);
     }
