@@ -202,8 +202,14 @@ static void recover_state(struct sim_node *node, uint32_t g)
         sim->coverage->damaged++;
         sim_note(sim, "node %u group %u: the log is damaged", node->id, g + 1);
     }
+    enum engine_state_verdict verdict = engine_judge_state(&boot, state->applied);
+    if (node->clean && verdict == ENGINE_STATE_FOREIGN) {
+        sim_violation(sim, "node %u group %u: applied %llu, but the log is whole and ends at %llu",
+                      node->id, g + 1, (unsigned long long)state->applied,
+                      (unsigned long long)boot.last_index);
+    }
     bool usable =
-        node->clean && state->applied <= boot.last_index && state->applied >= boot.snapshot.index;
+        node->clean && verdict == ENGINE_STATE_FITS && state->applied >= boot.snapshot.index;
     if (!usable) {
         struct sim_snapshot *snapshot = choose_snapshot(node, g, &boot);
         if (snapshot == NULL && boot.snapshot.index > 0) {

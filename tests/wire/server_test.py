@@ -313,6 +313,66 @@ def a_wiped_directory_comes_back_as_a_learner():
         stays_up(victim)
 
 
+def a_wiped_directory_behind_a_snapshot_comes_back():
+    # The log of the others begins after a snapshot: that comes over the second connection, to a node that belonged to
+    # no cluster when the first was made.
+    with rig.Cluster(PROGRAM, 3) as cluster:
+        value = os.urandom(VALUE_MAX)
+        first = cluster.wait_leader().status()["indices"]["first"]
+        number = 0
+        while any(node.status()["indices"]["first"] == first for node in cluster.nodes):
+            check(number < 600, "no log was cut after 300 MB")
+            check(cluster.nodes[0].put(f"big/{number % 8}", value), "write")
+            number += 1
+        victim = next(node for node in cluster.nodes if node is not cluster.wait_leader())
+        victim.kill()
+        shutil.rmtree(victim.directory)
+        victim.start()
+        cluster.wait_caught_up(victim)
+        check("there is no log connection" not in victim.log(), "the second connection was refused")
+        check(victim.get("big/0") == value, "what it forgot is there again")
+
+
+def flip_first(directory, marker):
+    """Damages the first record of the log that has these bytes."""
+    for path in sorted(directory.glob("wal-*")):
+        data = bytearray(path.read_bytes())
+        at = data.find(marker)
+        if at >= 0:
+            data[at] ^= 1
+            path.write_bytes(data)
+            return
+    check(False, f"{marker} is in no segment of {directory}")
+
+
+def a_damaged_log_that_ends_before_the_state_is_repaired():
+    with rig.Cluster(PROGRAM, 3) as cluster:
+        keys = write_many(cluster.nodes, "before", 40)
+        check(len(keys) == 40, "writes")
+        victim = next(node for node in cluster.nodes if node is not cluster.wait_leader())
+        cluster.wait_caught_up(victim)
+        check(victim.stop() == 0, "a clean stop")
+        flip_first(victim.directory, b"before/12")
+        victim.start()
+        cluster.wait_caught_up(victim)
+        has(victim.log(), "wal_damaged", "state_discarded")
+        all_there([victim], keys)
+        rig.wait_until("it is whole again", lambda: not victim.status()["repairing"], 10)
+        rest = [node for node in cluster.nodes if node is not victim]
+        rest[0].kill()
+        rig.wait_until("it votes again", lambda: rest[1].put("alive", "yes"), 20)
+
+
+def the_state_of_a_lone_node_with_a_damaged_log_is_kept():
+    with rig.Cluster(PROGRAM, 1) as cluster:
+        node = cluster.nodes[0]
+        write_many([node], "before", 40)
+        check(node.stop() == 0, "a clean stop")
+        flip_first(node.directory, b"before/12")
+        for _ in range(2):
+            refused_start(node, "the log is damaged and ends at entry", "nothing was changed")
+
+
 def a_copied_directory_loses_nothing():
     with rig.Cluster(PROGRAM, 3) as cluster:
         keys = write_many(cluster.nodes, "before", 30)
@@ -420,6 +480,9 @@ CASES = [
     directories_that_do_not_fit_are_refused,
     a_directory_of_another_cluster_stays_out,
     a_wiped_directory_comes_back_as_a_learner,
+    a_wiped_directory_behind_a_snapshot_comes_back,
+    a_damaged_log_that_ends_before_the_state_is_repaired,
+    the_state_of_a_lone_node_with_a_damaged_log_is_kept,
     a_copied_directory_loses_nothing,
     kill_9_of_one_node_keeps_acknowledged_writes,
     kill_9_of_all_nodes_at_once_keeps_acknowledged_writes,

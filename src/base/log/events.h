@@ -35,6 +35,8 @@
       "A snapshot could not be written; the log stays longer and it is tried again.")              \
     X(LOG_WAL_DAMAGED, "wal_damaged", ERROR,                                                       \
       "A record of the log is damaged; its group neither votes nor leads until it is repaired.")   \
+    X(LOG_STATE_DISCARDED, "state_discarded", WARN,                                                \
+      "The damaged log ends before the state: the state is built anew, from it and the peers.")    \
     X(LOG_CHECK_NOT_RUN, "check_not_run", WARN,                                                    \
       "A health check is not run here: this node owns too many.")                                  \
     X(LOG_SNAPSHOT_INSTALLED, "snapshot_installed", INFO,                                          \

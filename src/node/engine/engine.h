@@ -127,6 +127,16 @@ struct engine_start {
     clk_ms wall_ms;
 };
 
+/* Whether a state machine that has applied up to an index goes with what the log is now. */
+enum engine_state_verdict {
+    ENGINE_STATE_FITS,
+    ENGINE_STATE_AHEAD,  /* the log lost its end to damage: the state must be made anew, from it and
+                           from the peers, or it would never hear of what else was lost */
+    ENGINE_STATE_FOREIGN /* the log is whole, and shorter: rolled back, or of another directory */
+};
+
+enum engine_state_verdict engine_judge_state(const struct raft_boot *boot, raft_index applied);
+
 /* cfg and env are copied. ERR_CORRUPT: state and log contradict each other; the note says how. */
 ERR_CHECKED enum err engine_open(const struct engine_cfg *cfg, const struct engine_env *env,
                                  const struct engine_start *start, struct engine **ret_engine,

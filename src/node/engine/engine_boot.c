@@ -38,12 +38,20 @@ static enum err load_entry(void *context, const struct wal_entry *entry)
     return ERR_OK;
 }
 
+enum engine_state_verdict engine_judge_state(const struct raft_boot *boot, raft_index applied)
+{
+    if (applied <= boot->last_index) {
+        return ENGINE_STATE_FITS;
+    }
+    return boot->verdict == RAFT_BOOT_DAMAGED ? ENGINE_STATE_AHEAD : ENGINE_STATE_FOREIGN;
+}
+
 static enum err boot_group(struct engine *engine, struct engine_group *group, raft_index applied,
                            struct err_note *note)
 {
     struct raft_boot boot;
     wal_boot(engine->wal, group->id, &boot);
-    if (applied > boot.last_index) {
+    if (engine_judge_state(&boot, applied) != ENGINE_STATE_FITS) {
         return err_note_set(note, ERR_CORRUPT,
                             "group %u: the state has applied entry %llu, the log ends at %llu: the "
                             "WAL was rolled back or belongs to another directory",

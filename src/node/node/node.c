@@ -140,7 +140,7 @@ static enum err read_applied(struct node *node, raft_index *ret_applied)
     return err;
 }
 
-static enum err open_state(struct node *node, raft_index *ret_applied, struct err_note *note)
+static enum err open_store(struct node *node, raft_index *ret_applied, struct err_note *note)
 {
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%s/state", node->cfg.data_dir);
@@ -151,13 +151,62 @@ static enum err open_state(struct node *node, raft_index *ret_applied, struct er
     }
     bool trusted = false;
     enum err err = store_open(path, &cfg, &node->store, &trusted, note);
+    return err == ERR_OK ? read_applied(node, ret_applied) : err;
+}
+
+/* Who else has what this disk has lost. */
+static bool has_other_voters(const struct node *node, const struct raft_boot *boot)
+{
+    const struct raft_config *config = boot->config_count > 0
+                                           ? &boot->configs[boot->config_count - 1].config
+                                           : &boot->snapshot.config;
+    for (uint32_t i = 0; i < config->count; i++) {
+        if (config->members[i].role == RAFT_VOTER && config->members[i].node != node->cfg.id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A damaged log may end before the state. The state is a cache of the log, so it goes; but without
+ * other voters it is all that is left of what was lost, and stays for whoever rescues it. */
+static enum err drop_state_ahead(struct node *node, raft_index *applied, struct err_note *note)
+{
+    struct raft_boot boot;
+    wal_boot(node->wal, META_GROUP, &boot);
+    if (engine_judge_state(&boot, *applied) != ENGINE_STATE_AHEAD) {
+        return ERR_OK;
+    }
+    if (!has_other_voters(node, &boot)) {
+        return err_note_set(note, ERR_CORRUPT,
+                            "%s: the log is damaged and ends at entry %llu, the state has applied "
+                            "%llu, and no other node has what is missing: nothing was changed",
+                            node->cfg.data_dir, (unsigned long long)boot.last_index,
+                            (unsigned long long)*applied);
+    }
+    log_event(LOG_STATE_DISCARDED, "group=%u applied=%llu log=%llu", (unsigned)META_GROUP,
+              (unsigned long long)*applied, (unsigned long long)boot.last_index);
+    /* The begin removes the clean mark, so that the next open finds nothing to trust. */
+    enum err err = store_write_begin(node->store, note);
     if (err != ERR_OK) {
         return err;
     }
+    store_write_abort(node->store);
+    err = store_close(node->store, false, note);
+    node->store = NULL;
+    return err == ERR_OK ? open_store(node, applied, note) : err;
+}
+
+static enum err open_state(struct node *node, raft_index *ret_applied, struct err_note *note)
+{
+    char path[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%s/snapshots", node->cfg.data_dir);
-    err = snapshot_dir_open(path, &node->snapshots, note);
+    enum err err = snapshot_dir_open(path, &node->snapshots, note);
     if (err == ERR_OK) {
-        err = read_applied(node, ret_applied);
+        err = open_store(node, ret_applied, note);
+    }
+    if (err == ERR_OK) {
+        err = drop_state_ahead(node, ret_applied, note);
     }
     if (err == ERR_OK) {
         fill_state(node, ret_applied);

@@ -150,10 +150,10 @@ static enum err judge_peer(struct peers_conn *conn, struct peers_peer *peer,
         }
         return err == ERR_OK ? env->up(env->self, &hello->engine, ret_trusted, note) : err;
     }
+    /* Not its cluster: it may have joined one since the other connection was made. */
     const struct engine_hello *log = &peer->hello;
-    if (!peer->up || hello->engine.cluster_id != log->cluster_id ||
-        hello->engine.storage_id != log->storage_id ||
-        hello->engine.boot_count != log->boot_count) {
+    if (!peer->up || hello->engine.storage_id != log->storage_id ||
+        hello->engine.boot_count != log->boot_count || hello->engine.boot_id != log->boot_id) {
         return err_note_set(note, ERR_CONFLICT, "there is no log connection of the same node");
     }
     return ERR_OK;

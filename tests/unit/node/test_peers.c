@@ -65,7 +65,8 @@ static enum err env_up(void *self, const struct engine_hello *hello, bool *ret_t
     if (end->refuses) {
         return err_note_set(note, ERR_DENIED, "node %u wants nobody", end->id);
     }
-    if (hello->cluster_id != end->hello.cluster_id) {
+    bool both_belong = hello->cluster_id != 0 && end->hello.cluster_id != 0;
+    if (both_belong && hello->cluster_id != end->hello.cluster_id) {
         return err_note_set(note, ERR_MISMATCH, "node %u belongs to cluster %llu", hello->node,
                             (unsigned long long)hello->cluster_id);
     }
@@ -441,6 +442,27 @@ static void another_cluster_is_refused_with_the_reason_on_both_sides(void **stat
     struct peers_status status;
     assert_int_equal(peers_status_get(net->ends[1]->peers, 2, &status), ERR_OK);
     assert_string_equal(status.refused, "");
+    net_free(net);
+}
+
+/* It says another cluster on the second connection than on the first: it has joined in between. */
+static void both_connections_of_a_node_that_joins_are_open(void **state)
+{
+    (void)state;
+    struct net *net = mem_alloc(sizeof(*net));
+    net->loop = test_loop();
+    for (raft_node_id id = 2; id >= 1; id--) {
+        (void)end_new(net, id);
+    }
+    net->ends[2]->hello.cluster_id = 0;
+    start(net->ends[2], &NO_LIMITS);
+    start(net->ends[1], &NO_LIMITS);
+    struct bytes body = BYTES_LITERAL("01234567");
+    LOOP_UNTIL(net->loop, both_up(net, 1, 2));
+    net->ends[2]->hello.cluster_id = CLUSTER;
+    LOOP_UNTIL(net->loop, send_bulk(net->ends[1], 2, body));
+    LOOP_UNTIL(net->loop, net->ends[2]->frames[PEERS_BULK] > 0);
+    assert_int_equal(net->ends[1]->heard[2].cluster_id, 0);
     net_free(net);
 }
 
@@ -913,6 +935,7 @@ int main(void)
         cmocka_unit_test(a_frame_that_is_refused_closes_the_connection),
         cmocka_unit_test(a_frame_may_reset_its_own_connection),
         cmocka_unit_test(another_cluster_is_refused_with_the_reason_on_both_sides),
+        cmocka_unit_test(both_connections_of_a_node_that_joins_are_open),
         cmocka_unit_test(a_node_at_the_address_of_another_is_refused),
         cmocka_unit_test(the_one_who_dialled_may_refuse_too),
         cmocka_unit_test(an_untrusted_peer_is_connected_and_shown),
