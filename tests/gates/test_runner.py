@@ -2,6 +2,8 @@
 """The test runner must not take a failure for a success: how rows of meson's log become counted cases, and what
 happens when tests are skipped that nobody allowed to be. Output is TAP."""
 
+import contextlib
+import io
 import pathlib
 import sys
 import tempfile
@@ -106,7 +108,8 @@ def main():
     failed = 0
     for number, claim in enumerate(claims, 1):
         try:
-            claim()
+            with contextlib.redirect_stdout(io.StringIO()):  # what the runner says is not TAP
+                claim()
             print(f"ok {number} - {claim.__name__}")
         except (AssertionError, IndexError) as error:
             failed += 1

@@ -92,6 +92,9 @@ def routes_are_added_listed_and_removed():
     assert any(line.split() == ["cart-shop", "*", "/shop", "cart"] for line in
                ask("route", "ls", node=2).stdout.splitlines())
     ask("route", "add", "--path", "no-slash", "--service", "cart", code=1)
+    added = ask("route", "add", "--path", "/shop", "--service", "cart", "--json").stdout
+    assert added.endswith("}\n") and json.loads(added)["id"] == "cart-shop", added
+    assert "cart-shop" in ask("route", "ls", "--stale").stdout
     ask("route", "rm", "cart-shop")
     assert json.loads(ask("route", "ls", "--json").stdout) == []
 

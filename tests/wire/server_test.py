@@ -111,10 +111,11 @@ def too_long_keys_values_and_bodies_are_refused():
         check(node.put("big", b"x" * VALUE_MAX), "the longest value is taken")
         for target, body, words in [("k" * (KEY_MAX + 1), b"v", ["1024"]),
                                     ("big", b"x" * (VALUE_MAX + 1), ["too large", str(VALUE_MAX)]),
-                                    ("big", b"x" * (20 << 20), ["too large"])]:
+                                    ("big", b"x" * (20 << 20), ["too large: at most 16777216 bytes"])]:
             answer = rig.ask(node.http, "PUT", f"/v1/kv/{target}", body)
             check(answer.status == 413, f"{len(target)} + {len(body)} bytes are answered with {answer.status}")
             has(answer.text(), *words)
+            check("X-Flotilla-Reason" in answer.headers, f"no reason beside {answer.text()}")
         check(node.get("big") == b"x" * VALUE_MAX, "a refused value changes nothing")
         stays_up(node)
 
@@ -148,7 +149,8 @@ def bad_configuration_files_are_refused():
                                  ("id: many\n", 1, '"many" is not a whole number'),
                                  ("id:\n  deep: 1\n", 2, "neither a list nor a mapping"),
                                  ("- id\n", 1, "must be a mapping"), ("id: 1\n\tdata: x\n", 2, "not YAML"),
-                                 ("id: 1\n---\nid: 2\n", 2, "second document")]:
+                                 ("id: 1\n---\nid: 2\n", 2, "second document"),
+                                 ("id: 1\ndata: x\nid: 2\n", 3, '"id" is given twice, first in line 1')]:
             path.write_text(text)
             refused_command(["server", "--config", path], f"{path}:{line}: ", word)
 
@@ -272,6 +274,8 @@ def a_directory_of_another_cluster_stays_out():
             stays_up(one)
         check(not node.put("ours", "2", timeout_s=3), "it acknowledges nothing")
         check(cluster.nodes[0].get("ours") == b"1", "nothing of it came over")
+        done = run_command("status", "--addr", f"127.0.0.1:{cluster.nodes[0].http}")
+        has(done.stdout, "2 of 3 nodes answer", "other cluster")
 
 
 # ---- faults --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include "grid/grid.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -13,6 +14,7 @@ enum {
 };
 
 static const char TARGET[] = "/v1/flotilla/status";
+static const char OTHER_CLUSTER[] = "it belongs to another cluster";
 static const struct bytes NO_BODY = {NULL, 0};
 
 /* The status of a member; NULL: it does not answer, and why. */
@@ -38,6 +40,15 @@ static json_t *ask_member(const struct cli_work *work, const json_t *member, str
     return status;
 }
 
+/* A directory of another cluster at a member's address: it answers, but not for this cluster. */
+static bool is_of_other_cluster(const json_t *first, const json_t *status)
+{
+    const char *ours = client_text(first, "cluster_id");
+    const char *theirs = client_text(status, "cluster_id");
+    bool both_belong = strtoull(ours, NULL, 16) != 0 && strtoull(theirs, NULL, 16) != 0;
+    return both_belong && strcmp(ours, theirs) != 0;
+}
+
 /* Adds {"member": .., "status": .. or null, "error": ..} per member; the asked node's own status is
  * not asked for again. Counts those that answered. */
 static json_t *ask_all(const struct cli_work *work, json_t *first)
@@ -50,6 +61,11 @@ static json_t *ask_all(const struct cli_work *work, json_t *first)
         struct err_note note = {{0}};
         json_t *status = client_number(member, "id") == self ? json_incref(first)
                                                              : ask_member(work, member, &note);
+        if (status != NULL && is_of_other_cluster(first, status)) {
+            (void)err_note_set(&note, ERR_MISMATCH, "%s", OTHER_CLUSTER);
+            json_decref(status);
+            status = NULL;
+        }
         json_t *row = json_object();
         (void)json_object_set(row, "member", member);
         (void)json_object_set_new(row, "status", status == NULL ? json_null() : status);
@@ -133,7 +149,8 @@ static int print_rows(const struct cli_work *work, const json_t *rows)
             add_answered(&grid, status, newest);
             continue;
         }
-        grid_cell(&grid, "unreachable");
+        bool other = strcmp(client_text(row, "error"), OTHER_CLUSTER) == 0;
+        grid_cell(&grid, "%s", other ? "other cluster" : "unreachable");
         for (int blank = 0; blank < 7; blank++) {
             grid_cell(&grid, "-");
         }

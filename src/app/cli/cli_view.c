@@ -191,7 +191,8 @@ int cli_route_ls(const struct cli_call *call)
 {
     struct cli_work work;
     int code = cli_begin(call, 0, 0, &work);
-    return work.ended ? code : show(&work, "/v1/flotilla/routes", "routes", print_routes);
+    const char *target = work.options.stale ? "/v1/flotilla/routes?stale" : "/v1/flotilla/routes";
+    return work.ended ? code : show(&work, target, "routes", print_routes);
 }
 
 static void encode_hosts(struct json_out *out, const char *hosts)
@@ -254,6 +255,7 @@ int cli_route_add(const struct cli_call *call)
     buf_init(&body, BODY_MAX);
     json_out_init(&out, &body, false);
     json_out_object(&out);
+    json_out_field_str(&out, "id", options->id);
     encode_hosts(&out, options->host);
     json_out_field_str(&out, "path", options->path);
     json_out_field_str(&out, "service", options->service);
@@ -262,7 +264,9 @@ int cli_route_add(const struct cli_call *call)
                ? client_do(&work.client, HTTP1_METHOD_PUT, bytes_of_str(target), buf_bytes(&body))
                : cli_usage(call, "the route is too long");
     if (code == CLIENT_OK && options->json) {
-        code = client_print(&work.client, buf_bytes(&body));
+        code = buf_append(&body, BYTES_LITERAL("\n")) == ERR_OK
+                   ? client_print(&work.client, buf_bytes(&body))
+                   : cli_usage(call, "the route is too long");
     }
     buf_done(&body);
     if (code == CLIENT_OK && !options->json) {

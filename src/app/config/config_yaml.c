@@ -10,7 +10,8 @@
 #include <yaml.h>
 
 enum {
-    FILE_BYTES_MAX = 1024 * 1024
+    FILE_BYTES_MAX = 1024 * 1024,
+    NAMES_MAX = 64 /* more than there are flags */
 };
 
 struct yaml_read {
@@ -20,6 +21,13 @@ struct yaml_read {
     yaml_parser_t parser;
     yaml_event_t event;
     bool has_event;
+
+    struct yaml_name {
+        const char *name;
+        size_t line;
+    } names[NAMES_MAX]; /* read so far */
+
+    size_t name_count;
 };
 
 /* "path:line: ..." in front of what the note says. */
@@ -110,6 +118,22 @@ static enum err read_value(struct yaml_read *read, const char *name, char **ret_
     return *ret_text == NULL ? refuse(read, "the file is too long") : ERR_OK;
 }
 
+/* Of two values one would win without a word. */
+static enum err note_name(struct yaml_read *read, const char *name, size_t line)
+{
+    for (size_t i = 0; i < read->name_count; i++) {
+        if (strcmp(read->names[i].name, name) == 0) {
+            (void)err_note_set(read->note, ERR_BAD_INPUT,
+                               "\"%s\" is given twice, first in line %zu", name,
+                               read->names[i].line + 1);
+            return at_line(read, line);
+        }
+    }
+    CHECK(read->name_count < NAMES_MAX);
+    read->names[read->name_count++] = (struct yaml_name){name, line};
+    return ERR_OK;
+}
+
 /* The key is the current event. */
 static enum err read_pair(struct yaml_read *read)
 {
@@ -130,7 +154,10 @@ static enum err read_pair(struct yaml_read *read)
         return at_line(read, line); /* before its value is complained about */
     }
     char *text = NULL;
-    err = read_value(read, name, &text);
+    err = note_name(read, name, line);
+    if (err == ERR_OK) {
+        err = read_value(read, name, &text);
+    }
     if (err != ERR_OK) {
         return err;
     }

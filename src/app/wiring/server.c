@@ -263,8 +263,9 @@ int server_run(const struct server_plan *plan)
         return 1;
     }
     if (server.failed) {
-        (void)fprintf(stderr, "flotilla server: stopped by itself: %s: %s\n",
-                      err_text(server.failure), server.failure_text);
+        (void)fprintf(stderr, "flotilla server: stopped by itself: %s: %s\n", plan->node.data_dir,
+                      server.failure_text[0] == '\0' ? err_text(server.failure)
+                                                     : server.failure_text);
         return 1;
     }
     return 0;

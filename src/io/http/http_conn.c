@@ -1,6 +1,7 @@
 /* Connections of the HTTP server: reading requests, times, closing. */
 #include "http/http_priv.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 static void conn_on_recv(struct tcp_conn *tcp, enum err err, struct bytes data);
@@ -177,9 +178,16 @@ void http_conn_close(struct http_conn *conn)
 
 static void refuse_by_reason(struct http_exchange *exchange, enum http1_reason reason)
 {
+    const struct http_server *server = exchange->request.server;
     metric_add(&exchange->request.server->stats.refused[reason], 1);
-    http_refuse(exchange, http1_reason_status(reason), http1_reason_name(reason),
-                http1_reason_text(reason));
+    char text[128];
+    const char *sentence = http1_reason_text(reason);
+    if (reason == HTTP1_REASON_BODY_TOO_LARGE) {
+        (void)snprintf(text, sizeof(text), "%s: at most %llu bytes are taken", sentence,
+                       (unsigned long long)server->limits.http1.body_max_bytes);
+        sentence = text;
+    }
+    http_refuse(exchange, http1_reason_status(reason), http1_reason_name(reason), sentence);
 }
 
 static void request_fill(struct http_exchange *exchange)

@@ -127,12 +127,20 @@ static enum err try_answer(struct http_exchange *exchange, const struct http_ans
     return err;
 }
 
-static void answer_text(struct http_exchange *exchange, uint16_t status, struct bytes text)
+/* "reason: sentence" as text, the reason also in a field of its own: as the doors refuse. */
+static void answer_refusal(struct http_exchange *exchange, uint16_t status, const char *reason,
+                           const char *text)
 {
+    char line[TEXT_MAX];
+    int len = snprintf(line, sizeof(line), "%s: %s\n", reason, text);
+    CHECK(len > 0 && (size_t)len < sizeof(line));
+    const struct http_field field = {BYTES_LITERAL("X-Flotilla-Reason"), bytes_of_str(reason)};
     struct http_answer answer = {
         .status = status,
         .content_type = BYTES_LITERAL("text/plain; charset=utf-8"),
-        .body = text,
+        .fields = &field,
+        .field_count = 1,
+        .body = bytes_of(line, (size_t)len),
     };
     enum err err = try_answer(exchange, &answer);
     CHECK(err == ERR_OK);
@@ -165,9 +173,9 @@ void http_respond(struct http_request *request, const struct http_answer *answer
     exchange->keep_alive = conn_goes_on(exchange);
     enum err err = try_answer(exchange, answer);
     if (err == ERR_FULL) {
-        answer_text(exchange, 500, BYTES_LITERAL("answer_too_large: the answer is too large\n"));
+        answer_refusal(exchange, 500, "answer_too_large", "the answer is too large");
     } else if (err != ERR_OK) {
-        answer_text(exchange, 500, BYTES_LITERAL("answer_malformed: a field is malformed\n"));
+        answer_refusal(exchange, 500, "answer_malformed", "a field is malformed");
     }
 }
 
@@ -191,12 +199,9 @@ void http_respond_text(struct http_request *request, uint16_t status, const char
 void http_refuse(struct http_exchange *exchange, uint16_t status, const char *reason,
                  const char *text)
 {
-    char line[TEXT_MAX];
-    int len = snprintf(line, sizeof(line), "%s: %s\n", reason, text);
-    CHECK(len > 0 && (size_t)len < sizeof(line));
     CHECK(!exchange->handed_out);
     exchange->keep_alive = false;
-    answer_text(exchange, status, bytes_of(line, (size_t)len));
+    answer_refusal(exchange, status, reason, text);
 }
 
 void http_request_cancel(struct http_request *request)

@@ -125,7 +125,7 @@ static enum err decode(const struct web_ask *ask, const json_t *root, struct rou
         {"path", WEB_STRING, &route->path},
         {"service", WEB_STRING, &route->service},
     };
-    enum err err = web_json_fields(root, fields, sizeof(fields) / sizeof(fields[0]), note);
+    enum err err = web_json_fields_only(root, fields, sizeof(fields) / sizeof(fields[0]), note);
     if (err == ERR_OK && route->id.len > 0 && !bytes_eq(route->id, ask->rest)) {
         err = err_note_set(note, ERR_BAD_INPUT, "the id in the body is not the one in the path");
     }

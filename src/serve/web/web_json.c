@@ -194,6 +194,21 @@ static const struct web_field *find_field(const struct web_field *fields, size_t
     return NULL;
 }
 
+enum err web_json_fields_only(const json_t *object, const struct web_field *fields, size_t count,
+                              struct err_note *note)
+{
+    json_t *tree = (json_t *)(uintptr_t)object; /* as below */
+    const char *name;
+    json_t *value;
+    json_object_foreach(tree, name, value)
+    {
+        if (find_field(fields, count, name) == NULL) {
+            return err_note_set(note, ERR_BAD_INPUT, "unknown field \"%.64s\"", name);
+        }
+    }
+    return web_json_fields(object, fields, count, note);
+}
+
 enum err web_json_fields(const json_t *object, const struct web_field *fields, size_t count,
                          struct err_note *note)
 {

@@ -4,7 +4,8 @@
  *
  * Names are compared as Consul's API does: without case, and snake_case means the same as
  * PascalCase; of several spellings of one field the last one in the library's order counts. null is
- * the same as a field that is not there. Fields that are not in the table are ignored. */
+ * the same as a field that is not there. Fields that are not in the table are ignored, as Consul
+ * does, or refused: web_json_fields_only. */
 #ifndef WEB_WEB_JSON_H
 #define WEB_WEB_JSON_H
 
@@ -42,6 +43,9 @@ ERR_CHECKED enum err web_json_parse(struct bytes text, json_t **ret_root, struct
 /* ERR_BAD_INPUT with a note that names the field and what it should be. */
 ERR_CHECKED enum err web_json_fields(const json_t *object, const struct web_field *fields,
                                      size_t count, struct err_note *note);
+/* The same, and a field that is not in the table is ERR_BAD_INPUT: a misspelt name says so. */
+ERR_CHECKED enum err web_json_fields_only(const json_t *object, const struct web_field *fields,
+                                          size_t count, struct err_note *note);
 /* The text of a JSON string; borrowed from it. */
 struct bytes web_json_text(const json_t *string);
 

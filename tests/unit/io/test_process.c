@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,6 +97,16 @@ static void output_is_appended_in_the_given_directory_and_environment(void **sta
     loop_free(loop);
 }
 
+/* The signals of a line "SigBlk: HEX" or the like, but for the two that the C library keeps for
+ * itself: what make starts has them ignored, and nobody can change that. */
+static uint64_t signals_in(const char *text, const char *line)
+{
+    const uint64_t internal = UINT64_C(3) << 31; /* signals 32 and 33 */
+    const char *at = strstr(text, line);
+    assert_non_null(at);
+    return strtoull(at + strlen(line), NULL, 16) & ~internal;
+}
+
 static void child_has_no_descriptors_and_no_blocked_signals_of_ours(void **state)
 {
     (void)state;
@@ -108,8 +119,8 @@ static void child_has_no_descriptors_and_no_blocked_signals_of_ours(void **state
                 (struct process_spec){.output_path = in_dir("clean")});
     LOOP_UNTIL(loop, child.exited);
     const char *text = text_of(in_dir("clean"));
-    assert_non_null(strstr(text, "SigBlk:\t0000000000000000"));
-    assert_non_null(strstr(text, "SigIgn:\t0000000000000000"));
+    assert_int_equal(signals_in(text, "SigBlk:\t"), 0);
+    assert_int_equal(signals_in(text, "SigIgn:\t"), 0);
     assert_null(strstr(text, "\n100\n"));
     assert_int_equal(close(inherited), 0);
     loop_free(loop);

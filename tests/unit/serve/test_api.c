@@ -67,6 +67,9 @@ static void bad_routes_are_refused_with_a_sentence(void **state)
     (void)state;
     doors_expect(&doors, 0, "PUT /v1/flotilla/routes/a {\"path\":\"x\",\"service\":\"s\"}", 400,
                  "{\"error\":\"a path must begin with \\\"/\\\"\",\"reason\":\"bad_input\"}");
+    doors_expect(&doors, 0,
+                 "PUT /v1/flotilla/routes/a {\"hots\":[\"a\"],\"path\":\"/\",\"service\":\"s\"}",
+                 400, "unknown field \\\"hots\\\"");
     doors_expect(&doors, 0, "PUT /v1/flotilla/routes/a {\"path\":\"/\"}", 400, "\"error\":\"");
     doors_expect(&doors, 0, "PUT /v1/flotilla/routes/a {\"id\":\"b\",\"service\":\"s\"}", 400,
                  "the id in the body");
