@@ -70,7 +70,7 @@ static struct bytes random_key(struct bench *b, uint8_t dest[16])
 
 static void commit(struct bench *b, struct table_txn *txn)
 {
-    CHECK(table_set_applied(txn, ++b->index) == ERR_OK);
+    CHECK(table_set_applied(txn, ++b->index, 0) == ERR_OK);
     CHECK(table_txn_finish(txn) == ERR_OK);
     CHECK(store_write_commit(b->store, NULL) == ERR_OK);
 }

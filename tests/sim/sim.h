@@ -204,6 +204,7 @@ struct sim_group {
     size_t cap;
     raft_index committed; /* highest index that any node knew to be committed */
     raft_index applied;
+    clk_ms time_ms;    /* of the entry at `applied` */
     uint32_t *leaders; /* by term */
     size_t terms;
     raft_index floor; /* highest index that a client has seen the effect of */
@@ -448,6 +449,7 @@ void sim_state_snapshot_write(void *self, raft_group_id group);
 void sim_state_snapshot_send(void *self, raft_group_id group, raft_node_id to, raft_index at_least);
 void sim_state_last(void *self, raft_group_id group, raft_node_id node, uint64_t *ret_incarnation,
                     uint64_t *ret_sequence);
+clk_ms sim_state_time(void *self, raft_group_id group);
 /* Does what is due of the apply thread's work; true when there was any. */
 bool sim_state_work(struct sim_node *node);
 void sim_state_drop_work(struct sim_node *node);

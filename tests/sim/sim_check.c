@@ -130,7 +130,12 @@ void sim_check_applied(struct sim_node *node, uint32_t g, const struct engine_en
             sim_violation(sim, "group %u: entry %llu is applied before %llu", g + 1,
                           (unsigned long long)entry->index, (unsigned long long)group->applied + 1);
         }
+        if (entry->time_ms < group->time_ms) {
+            sim_violation(sim, "group %u: the time of entry %llu is before that of the one before",
+                          g + 1, (unsigned long long)entry->index);
+        }
         group->applied = entry->index;
+        group->time_ms = entry->time_ms;
         sim->coverage->entries++;
         if (entry->kind == RAFT_ENTRY_COMMAND) {
             model_apply(sim, g, entry, result);

@@ -109,6 +109,7 @@ static struct engine_env env_of(struct sim_node *node)
         .send = on_send,
         .apply = sim_state_apply,
         .proposer_last = sim_state_last,
+        .applied_time = sim_state_time,
         .proposal_failed = sim_client_failed,
         .read_done = sim_client_read_done,
         .role_changed = on_role,

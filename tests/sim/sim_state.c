@@ -84,6 +84,15 @@ void sim_state_last(void *self, raft_group_id group, raft_node_id id, uint64_t *
     *ret_sequence = last.sequence;
 }
 
+clk_ms sim_state_time(void *self, raft_group_id group)
+{
+    struct table_txn txn = bind(self, group - 1, true);
+    clk_ms time_ms = 0;
+    enum err err = table_applied_time(&txn, &time_ms);
+    CHECK(err == ERR_OK);
+    return time_ms;
+}
+
 void sim_state_get(struct sim_node *node, uint32_t group, uint32_t key, uint64_t *ret_value,
                    uint64_t *ret_index)
 {
@@ -164,7 +173,7 @@ static void apply_entry(struct sim_node *node, uint32_t group, struct table_txn 
                           group + 1, (unsigned long long)entry->index, err_name(err));
         }
     } else {
-        enum err err = table_set_applied(txn, entry->index);
+        enum err err = table_set_applied(txn, entry->index, entry->time_ms);
         CHECK(err == ERR_OK);
     }
     state->applied = entry->index;

@@ -233,7 +233,7 @@ enum err machine_apply(struct machine *machine, struct table_txn *txn,
         err = apply_refuse(&a, err, "the command is malformed");
     }
     if (err == ERR_OK) {
-        err = table_set_applied(txn, entry->index);
+        err = table_set_applied(txn, entry->index, entry->time_ms);
     }
     if (err != ERR_OK) {
         /* A row that a state machine found unfit is damage: all inputs were checked before. */

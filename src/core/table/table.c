@@ -464,27 +464,39 @@ enum err table_each(struct table_txn *txn, enum table_id table, struct bytes pre
 
 /* ---- applied index and digest ---------------------------------------------------------------- */
 
-enum err table_applied(struct table_txn *txn, uint64_t *ret_index)
+/* index u64 | time in ms u64; both 0 for an empty state. */
+static enum err read_applied(struct table_txn *txn, size_t at, uint64_t *ret_number)
 {
     struct bytes value;
     enum err err = table_get(txn, TABLE_META, META_APPLIED, &value);
     if (err == ERR_NOT_FOUND) {
-        *ret_index = 0;
+        *ret_number = 0;
         return ERR_OK;
     }
-    if (err == ERR_OK && value.len != sizeof(uint64_t)) {
+    if (err == ERR_OK && value.len != 2 * sizeof(uint64_t)) {
         err = ERR_CORRUPT;
     }
     if (err == ERR_OK) {
-        *ret_index = get_u64(value.data);
+        *ret_number = get_u64(value.data + at);
     }
     return err;
 }
 
-enum err table_set_applied(struct table_txn *txn, uint64_t index)
+enum err table_applied(struct table_txn *txn, uint64_t *ret_index)
 {
-    uint8_t value[sizeof(index)];
+    return read_applied(txn, 0, ret_index);
+}
+
+enum err table_applied_time(struct table_txn *txn, clk_ms *ret_time_ms)
+{
+    return read_applied(txn, sizeof(uint64_t), ret_time_ms);
+}
+
+enum err table_set_applied(struct table_txn *txn, uint64_t index, clk_ms time_ms)
+{
+    uint8_t value[2 * sizeof(uint64_t)];
     put_u64(value, index);
+    put_u64(value + sizeof(uint64_t), time_ms);
     return table_put(txn, TABLE_META, META_APPLIED, bytes_of(value, sizeof(value)));
 }
 

@@ -20,6 +20,7 @@
 #define TABLE_TABLE_H
 
 #include "bytes/bytes.h"
+#include "clk/clk.h"
 #include "err/err.h"
 
 #include <stdbool.h>
@@ -123,9 +124,11 @@ typedef enum err table_visit_fn(void *context, struct bytes key, struct bytes va
 ERR_CHECKED enum err table_each(struct table_txn *txn, enum table_id table, struct bytes prefix,
                                 table_visit_fn *visit, void *context);
 
-/* The applied index (0: empty state), kept in TABLE_META. */
+/* The applied index (0: empty state) and the time of that entry, kept in TABLE_META: a leader that
+ * has the state only, and not the entries, must not give the next one an earlier time. */
 ERR_CHECKED enum err table_applied(struct table_txn *txn, uint64_t *ret_index);
-ERR_CHECKED enum err table_set_applied(struct table_txn *txn, uint64_t index);
+ERR_CHECKED enum err table_applied_time(struct table_txn *txn, clk_ms *ret_time_ms);
+ERR_CHECKED enum err table_set_applied(struct table_txn *txn, uint64_t index, clk_ms time_ms);
 ERR_CHECKED enum err table_digest(struct table_txn *txn, struct table_digest *ret_digest);
 /* Writes the running digest to TABLE_META: before the backend commits. */
 ERR_CHECKED enum err table_txn_finish(struct table_txn *txn);

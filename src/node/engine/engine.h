@@ -76,6 +76,9 @@ struct engine_env {
      * engine_applied has covered. */
     void (*proposer_last)(void *self, raft_group_id group, raft_node_id node,
                           uint64_t *ret_incarnation, uint64_t *ret_sequence);
+    /* The time of the last entry that the state machine has applied; 0: none. Asked when this node
+     * has just become leader. */
+    clk_ms (*applied_time)(void *self, raft_group_id group);
     /* A proposal will not be answered by env->apply: ERR_NO_LEADER (certainly not done),
      * ERR_UNKNOWN (its deadline passed after it was sent, or its entry came inside a snapshot). */
     void (*proposal_failed)(void *self, uint64_t tag, enum err err);

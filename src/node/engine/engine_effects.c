@@ -56,6 +56,12 @@ static void on_noop(struct engine *engine, struct engine_group *group,
                     const struct raft_effect *effect)
 {
     CHECK(effect->index == group->cache.last + 1);
+    /* Of entries that came inside a snapshot, or were applied before this start, only the state
+     * knows. */
+    clk_ms applied = engine->env.applied_time(engine->env.self, group->id);
+    if (applied > group->last_time_ms) {
+        group->last_time_ms = applied;
+    }
     if (engine->wall_ms > group->last_time_ms) {
         group->last_time_ms = engine->wall_ms;
     }

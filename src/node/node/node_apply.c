@@ -171,7 +171,7 @@ static enum err apply_entry(struct node *node, struct table_txn *txn,
                             const struct engine_entry *entry)
 {
     if (entry->kind != RAFT_ENTRY_COMMAND) {
-        return table_set_applied(txn, entry->index);
+        return table_set_applied(txn, entry->index, entry->time_ms);
     }
     struct machine_entry in = {
         .index = entry->index, .time_ms = entry->time_ms, .command = entry->payload};

@@ -131,6 +131,23 @@ static void env_proposer_last(void *self, raft_group_id group, raft_node_id of,
     }
 }
 
+static clk_ms env_applied_time(void *self, raft_group_id group)
+{
+    struct node *node = self;
+    clk_ms time_ms = 0;
+    enum err err = store_read_begin(node->core.reader);
+    if (err == ERR_OK) {
+        struct table_txn txn;
+        store_read_tables(node->core.reader, group, &txn);
+        err = table_applied_time(&txn, &time_ms);
+        store_read_end(node->core.reader);
+    }
+    if (err != ERR_OK) {
+        node_core_fatal(node, err, "the state cannot be read");
+    }
+    return time_ms;
+}
+
 static void env_proposal_failed(void *self, uint64_t tag, enum err err)
 {
     answer(self, EDGE_PROPOSAL_FAILED, tag, err, 0);
@@ -464,6 +481,7 @@ struct engine_env node_core_env(struct node *node)
         .send = env_send,
         .apply = env_apply,
         .proposer_last = env_proposer_last,
+        .applied_time = env_applied_time,
         .proposal_failed = env_proposal_failed,
         .read_done = env_read_done,
         .role_changed = env_role_changed,

@@ -214,7 +214,7 @@ static void digest_depends_on_rows_and_not_on_history(void **state)
     assert_int_equal(table_delete(&f->txn, TABLE_KV, b), ERR_OK);
     assert_true(digest_of(f).low == only_a.low && digest_of(f).high == only_a.high);
     /* The applied index is not part of it. */
-    assert_int_equal(table_set_applied(&f->txn, 9), ERR_OK);
+    assert_int_equal(table_set_applied(&f->txn, 9, 0), ERR_OK);
     assert_true(digest_of(f).low == only_a.low);
     /* The same key in another table is another row. */
     assert_int_equal(table_put(&f->txn, TABLE_ROUTES, a, BYTES_LITERAL("1")), ERR_OK);
@@ -227,7 +227,7 @@ static void digest_and_applied_index_are_kept_by_the_store(void **state)
     struct fixture *f = *state;
     assert_int_equal(table_put(&f->txn, TABLE_KV, BYTES_LITERAL("key"), BYTES_LITERAL("value")),
                      ERR_OK);
-    assert_int_equal(table_set_applied(&f->txn, 42), ERR_OK);
+    assert_int_equal(table_set_applied(&f->txn, 42, 1700), ERR_OK);
     assert_int_equal(table_txn_finish(&f->txn), ERR_OK);
     struct table_digest before = digest_of(f);
     table_txn_init(&f->txn, table_mem_backend(), f->mem, GROUP, true);
@@ -237,6 +237,9 @@ static void digest_and_applied_index_are_kept_by_the_store(void **state)
     uint64_t applied = 0;
     assert_int_equal(table_applied(&f->txn, &applied), ERR_OK);
     assert_int_equal(applied, 42);
+    clk_ms time_ms = 0;
+    assert_int_equal(table_applied_time(&f->txn, &time_ms), ERR_OK);
+    assert_int_equal(time_ms, 1700);
     /* Golden: digests are on disks and are compared between versions of the program. */
     assert_int_equal(after.low, 0x27d8da4faaf359ffu);
     assert_int_equal(after.high, 0xc8524b9bc39adf9u);
@@ -342,7 +345,7 @@ static void stored_rows_add_up_to_the_digest(void **state)
     for (int i = 0; i < 200; i++) {
         random_write(f, &rnd);
     }
-    assert_int_equal(table_set_applied(&f->txn, 7), ERR_OK);
+    assert_int_equal(table_set_applied(&f->txn, 7, 0), ERR_OK);
     struct table_digest kept;
     struct table_digest sum = {0, 0};
     size_t rows = 0;

@@ -125,7 +125,7 @@ static inline void put_committed(struct store *store, uint32_t group, const char
     struct table_txn txn;
     write_begin(store, group, &txn);
     put_text(&txn, key, value);
-    assert_int_equal(table_set_applied(&txn, index), ERR_OK);
+    assert_int_equal(table_set_applied(&txn, index, 0), ERR_OK);
     write_commit(store, &txn);
 }
 

@@ -80,7 +80,7 @@ static void put_mixed_rows(struct table_txn *txn, uint32_t count)
 
 static void finish_at(struct table_txn *txn, uint64_t index)
 {
-    assert_int_equal(table_set_applied(txn, index), ERR_OK);
+    assert_int_equal(table_set_applied(txn, index, 0), ERR_OK);
     assert_int_equal(table_txn_finish(txn), ERR_OK);
 }
 
@@ -216,7 +216,7 @@ static void hundred_thousand_rows_go_from_store_to_store(void **state)
             put_u64_be(key, i * 0x9e3779b97f4a7c15u);
             assert_int_equal(table_put(&txn, TABLE_KV, bytes_of(key, 8), bytes_of(key, 8)), ERR_OK);
         }
-        assert_int_equal(table_set_applied(&txn, i), ERR_OK);
+        assert_int_equal(table_set_applied(&txn, i, 0), ERR_OK);
         write_commit(store, &txn);
     }
     struct raft_snapshot_meta meta = meta_at(100000, TERM);

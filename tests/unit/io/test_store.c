@@ -615,7 +615,7 @@ static void write_batch(struct store *store, struct rnd *rnd, uint64_t index)
     put_u64(newest, index);
     assert_int_equal(table_put(&txn, TABLE_KV, BYTES_LITERAL("newest"), bytes_of(newest, 8)),
                      ERR_OK);
-    assert_int_equal(table_set_applied(&txn, index), ERR_OK);
+    assert_int_equal(table_set_applied(&txn, index, 0), ERR_OK);
     write_commit(store, &txn);
 }
 

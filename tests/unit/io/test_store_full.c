@@ -227,7 +227,7 @@ static struct table_mem *make_state(struct table_txn *txn, uint64_t index)
         put_u32_be(key, i);
         EXPECT(table_put(txn, TABLE_KV, bytes_of(key, 4), bytes_of(value, 3000)) == ERR_OK);
     }
-    EXPECT(table_set_applied(txn, index) == ERR_OK);
+    EXPECT(table_set_applied(txn, index, 0) == ERR_OK);
     EXPECT(table_txn_finish(txn) == ERR_OK);
     return mem;
 }

@@ -297,7 +297,7 @@ static struct snapshot_info make_file(struct side *side, raft_group_id group, ra
         assert_int_equal(table_put(&txn, TABLE_KV, bytes_of(key, 8), bytes_of(value, ROW_BYTES)),
                          ERR_OK);
     }
-    assert_int_equal(table_set_applied(&txn, index), ERR_OK);
+    assert_int_equal(table_set_applied(&txn, index, 0), ERR_OK);
     assert_int_equal(table_txn_finish(&txn), ERR_OK);
     struct raft_snapshot_meta meta = {.index = index, .term = TERM, .config_index = 1};
     meta.config.count = 1;
