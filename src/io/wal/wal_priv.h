@@ -221,6 +221,8 @@ struct wal_scan {
     size_t image_len;
     bool lacking; /* the file is shorter than it was made, or a part could not be read */
 
+    bool end_lacks; /* the segment before was lacking where its last records should be */
+
     uint64_t expected; /* sequence of the next record */
     uint64_t limit;    /* sequence of the next segment's header */
     bool highest_known;

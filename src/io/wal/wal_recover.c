@@ -44,16 +44,21 @@ void wal_scan_load(struct wal_scan *scan, size_t at)
     }
     uint32_t made = found->has_head ? found->head.segment_bytes : 0;
     scan->lacking = found->size < made || found->size == 0 || found->size % 4096 != 0;
-    for (size_t done = 0; done < scan->image_len;) {
-        size_t left = scan->image_len - done;
+    /* A node may be writing what an inspector looks at. Read from the end, what is seen of a write
+     * proves that all writes before it were complete when their place is read (wal.h, invariant
+     * 1); read from the beginning, they would look lost. */
+    bool backwards = scan->inspector != NULL;
+    size_t count = (scan->image_len + READ_CHUNK_BYTES - 1) / READ_CHUNK_BYTES;
+    for (size_t i = 0; i < count; i++) {
+        size_t from = (backwards ? count - 1 - i : i) * READ_CHUNK_BYTES;
+        size_t left = scan->image_len - from;
         size_t chunk = left < READ_CHUNK_BYTES ? left : READ_CHUNK_BYTES;
         size_t got = 0;
-        enum err err = disk_read(found->file, done, scan->image + done, chunk, &got, NULL);
+        enum err err = disk_read(found->file, from, scan->image + from, chunk, &got, NULL);
         if (err != ERR_OK || got < chunk) {
-            memset(scan->image + done, 0, chunk);
+            memset(scan->image + from, 0, chunk);
             scan->lacking = true;
         }
-        done += chunk;
     }
     scan->wal->recovery.bytes_read += scan->image_len;
 }
@@ -468,8 +473,11 @@ static enum err enter(struct wal_scan *scan, size_t *ret_offset)
     }
     bool gap = scan->at > 0 && found->number != scan->found[scan->at - 1].number + 1;
     lose_until(scan, sequence, 0, false,
-               gap ? "a segment before this one is missing"
-                   : "the end of the segment before this one is damaged");
+               gap               ? "a segment before this one is missing"
+               : scan->end_lacks ? "the segment before this one is too short, or a part of it "
+                                   "cannot be read"
+                                 : "the end of the segment before this one is damaged");
+    scan->end_lacks = false;
     scan->expected = sequence + 1;
     scan->wal->recovery.records++;
     wal_scan_tell(scan, &found->head_record, 0, WAL_SEEN_WHOLE);
@@ -504,6 +512,7 @@ static enum err scan_records(struct wal_scan *scan, size_t offset)
         if (!header) {
             size_t next = wal_scan_next(scan, offset + WAL_ALIGN, scan->expected, &record);
             if (next >= scan->image_len || record.sequence >= scan->limit) {
+                scan->end_lacks = scan->lacking;
                 return ERR_OK; /* How much is lost shows at the next segment. */
             }
             if (record.sequence == scan->expected) {
