@@ -50,7 +50,7 @@ static int print_list(const char *first_word)
         const struct cli_command *command = cli_command_at(i);
         if (first_word == NULL ||
             (strncmp(command->name, first_word, len) == 0 && command->name[len] == ' ')) {
-            err = buf_printf(&text, "  %-12s %s\n", command->name, command->about);
+            err = buf_printf(&text, "  %-17s %s\n", command->name, command->about);
         }
     }
     if (err == ERR_OK) {

@@ -35,6 +35,24 @@ struct cli_options {
 
 /* clang-format on */
 
+/* All flags of the commands that look into a node's files. */
+struct cli_files_options {
+    const char *data;
+    const char *prefix;
+    uint64_t group; /* 0: all */
+    uint64_t from;
+    uint64_t to;
+    uint64_t limit;
+    bool payload;
+    bool rows;
+    bool json;
+};
+
+#define CLI_FILES_DEFAULTS                                                                         \
+    {                                                                                              \
+        .to = UINT64_MAX, .limit = UINT64_MAX                                                      \
+    }
+
 /* A command at work. */
 struct cli_work {
     const struct cli_call *call;
@@ -66,6 +84,8 @@ int cli_status(const struct cli_call *call);
 int cli_route_add(const struct cli_call *call);
 int cli_route_rm(const struct cli_call *call);
 int cli_route_ls(const struct cli_call *call);
+int cli_wal_dump(const struct cli_call *call);
+int cli_snapshot_inspect(const struct cli_call *call);
 int cli_server(const struct cli_call *call);
 int cli_dev(const struct cli_call *call);
 int cli_version(const struct cli_call *call);

@@ -32,6 +32,28 @@ static const struct flag FLAGS_ROUTE_ADD[] = {
     {"id", FLAG_TEXT, "ID", "name of the route (default made of the rest)",
      offsetof(struct cli_options, id)},
     CLI_FLAGS_COMMON};
+static const struct flag FLAGS_WAL_DUMP[] = {
+    {"data", FLAG_TEXT, "DIR", "data directory of a node (required)",
+     offsetof(struct cli_files_options, data)},
+    {"group", FLAG_NUMBER, "N", "records of this group only",
+     offsetof(struct cli_files_options, group)},
+    {"from", FLAG_NUMBER, "INDEX", "entries, truncations and snapshot marks from this index on",
+     offsetof(struct cli_files_options, from)},
+    {"to", FLAG_NUMBER, "INDEX", "and up to this index", offsetof(struct cli_files_options, to)},
+    {"limit", FLAG_NUMBER, "N", "print at most N records; all are checked",
+     offsetof(struct cli_files_options, limit)},
+    {"payload", FLAG_SWITCH, NULL, "print what the records contain",
+     offsetof(struct cli_files_options, payload)},
+    {"json", FLAG_SWITCH, NULL, "print JSON, one object per line",
+     offsetof(struct cli_files_options, json)}};
+static const struct flag FLAGS_SNAPSHOT_INSPECT[] = {
+    {"rows", FLAG_SWITCH, NULL, "list the keys", offsetof(struct cli_files_options, rows)},
+    {"prefix", FLAG_TEXT, "P", "only keys that begin so (with --rows)",
+     offsetof(struct cli_files_options, prefix)},
+    {"limit", FLAG_NUMBER, "N", "list at most N keys of a file (default 1000)",
+     offsetof(struct cli_files_options, limit)},
+    {"json", FLAG_SWITCH, NULL, "print JSON, one object per line",
+     offsetof(struct cli_files_options, json)}};
 
 #define FLAGS_OF(rows) &(const struct flag_table){rows, sizeof(rows) / sizeof((rows)[0])}
 
@@ -110,6 +132,25 @@ static const struct cli_command COMMANDS[] = {
     {"route ls", "", "list the routes", "",
      "  flotilla route ls\n",
      FLAGS_OF(FLAGS_READ), cli_route_ls},
+    {"wal dump", "--data DIR", "print and check a node's write-ahead log",
+     "Reads only: no lock, no repair. What it calls damaged is what the node would find at its next\n"
+     "start (docs/disk-format.md). Of a running node the newest records may be missing. Filters\n"
+     "choose what is printed; everything is read, and damage is always said. With --json: objects\n"
+     "of type directory, record, damage, torn or end, group, total.\n"
+     "Exit codes: 0 whole, or only torn at its end; 1 damaged or unreadable; 2 wrong command line.\n",
+     "  flotilla wal dump --data /var/lib/flotilla --limit 0     only the verdict and the summary\n"
+     "  flotilla wal dump --data ./n1 --group 1 --from 100 --to 120 --payload\n"
+     "  flotilla wal dump --data ./n1 --json | grep '\"command\":\"kv_put\"'\n",
+     FLAGS_OF(FLAGS_WAL_DUMP), cli_wal_dump},
+    {"snapshot inspect", "FILE_OR_DIR", "check snapshot files and show what is in them",
+     "FILE_OR_DIR: a snapshot file, a directory of such files, or a node's data directory. Reads\n"
+     "only, and every byte: checksums, order, counts, digest. With --json: objects of type\n"
+     "snapshot, table, row, damage, passed_over, total.\n"
+     "Exit codes: 0 whole; 1 damaged, unreadable or not there; 2 wrong command line.\n",
+     "  flotilla snapshot inspect /var/lib/flotilla\n"
+     "  flotilla snapshot inspect ./n1/snapshots --rows --prefix config/ --limit 50\n"
+     "  flotilla snapshot inspect ./n1 --json | grep '\"type\":\"table\"'\n",
+     FLAGS_OF(FLAGS_SNAPSHOT_INSPECT), cli_snapshot_inspect},
     {"version", "", "print the version", "",
      "  flotilla version\n",
      FLAGS_OF(FLAGS_COMMON), cli_version},

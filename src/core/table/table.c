@@ -127,21 +127,55 @@ static enum err split_stored(struct bytes stored, struct bytes *key, struct byte
     return ERR_OK;
 }
 
-enum err table_digest_add_stored(struct table_digest *digest, struct bytes key, struct bytes value)
+enum err table_split_stored(struct bytes stored_key, struct bytes stored_value,
+                            enum table_id *ret_table, struct bytes *ret_key,
+                            struct bytes *ret_value)
 {
-    if (key.len < HEAD_BYTES || key.len > TABLE_STORED_KEY_MAX || key.data[4] == 0) {
+    if (stored_key.len < HEAD_BYTES || stored_key.len > TABLE_STORED_KEY_MAX ||
+        stored_key.data[4] == 0) {
         return ERR_CORRUPT;
     }
-    enum table_id table = (enum table_id)key.data[4];
-    struct bytes full = bytes_from(key, HEAD_BYTES);
-    if (key.len == TABLE_STORED_KEY_MAX) {
-        enum err err = split_stored(key, &full, &value);
+    struct bytes key = bytes_from(stored_key, HEAD_BYTES);
+    if (stored_key.len == TABLE_STORED_KEY_MAX) {
+        enum err err = split_stored(stored_key, &key, &stored_value);
         if (err != ERR_OK) {
             return err;
         }
     }
-    if (value.len > TABLE_VALUE_MAX) {
+    if (stored_value.len > TABLE_VALUE_MAX) {
         return ERR_CORRUPT;
+    }
+    *ret_table = (enum table_id)stored_key.data[4];
+    *ret_key = key;
+    *ret_value = stored_value;
+    return ERR_OK;
+}
+
+const char *table_name(enum table_id table)
+{
+    static const char *const names[] = {
+        [TABLE_META] = "meta",
+        [TABLE_PROPOSERS] = "proposers",
+        [TABLE_SETTINGS] = "settings",
+        [TABLE_MEMBERS] = "members",
+        [TABLE_KV] = "kv",
+        [TABLE_TOMBSTONES] = "tombstones",
+        [TABLE_SERVICES] = "services",
+        [TABLE_INSTANCES] = "instances",
+        [TABLE_CHECKS] = "checks",
+        [TABLE_ROUTES] = "routes",
+        [TABLE_INDEXES] = "indexes",
+    };
+    return (size_t)table < sizeof(names) / sizeof(names[0]) ? names[table] : NULL;
+}
+
+enum err table_digest_add_stored(struct table_digest *digest, struct bytes key, struct bytes value)
+{
+    enum table_id table;
+    struct bytes full;
+    enum err err = table_split_stored(key, value, &table, &full, &value);
+    if (err != ERR_OK) {
+        return err;
     }
     if (table != TABLE_META) {
         struct table_digest row;

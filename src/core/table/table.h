@@ -139,6 +139,14 @@ ERR_CHECKED enum err table_txn_finish(struct table_txn *txn);
 ERR_CHECKED enum err table_digest_add_stored(struct table_digest *digest, struct bytes key,
                                              struct bytes value);
 
+/* The other way: table, full key and value of a stored row; parts of what is given. ERR_CORRUPT: no
+ * put writes such a row. */
+ERR_CHECKED enum err table_split_stored(struct bytes stored_key, struct bytes stored_value,
+                                        enum table_id *ret_table, struct bytes *ret_key,
+                                        struct bytes *ret_value);
+/* "kv", "instances", ...; NULL for a number that is none. Borrowed for ever. */
+const char *table_name(enum table_id table);
+
 /* Stored form of a key; dest has TABLE_STORED_KEY_MAX bytes. long_key tells whether the value
  * carries the full key. */
 ERR_CHECKED enum err table_key_encode(uint32_t group, enum table_id table, struct bytes key,

@@ -149,6 +149,11 @@ struct loop;
  * ERR_NOT_FOUND, ERR_DENIED, ERR_BAD_INPUT (not a directory), ERR_IO. */
 ERR_CHECKED enum err disk_loop_open(struct loop *loop, const char *path, bool create,
                                     struct disk_loop **ret_disk, struct err_note *note);
+/* Opens the directory to look only: files are opened for reading, no lock is taken, nothing may be
+ * written, renamed or removed (CHECK). *ret_holder: the process that holds the directory's lock, 0
+ * when none is seen. ERR_NOT_FOUND, ERR_DENIED, ERR_BAD_INPUT (not a directory), ERR_IO. */
+ERR_CHECKED enum err disk_look_open(const char *path, struct disk_loop **ret_disk, long *ret_holder,
+                                    struct err_note *note);
 /* Releases the lock. Files must be closed, operations done. Accepts NULL. */
 void disk_loop_close(struct disk_loop *disk);
 struct disk *disk_loop_base(struct disk_loop *disk);

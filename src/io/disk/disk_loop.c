@@ -22,6 +22,7 @@ struct disk_loop {
     struct loop *loop;
     int dir_fd;
     struct process_lock lock;
+    bool read_only; /* disk_look_open: nothing may change */
 };
 
 struct real_file {
@@ -79,7 +80,10 @@ static enum err real_list(struct disk *disk, disk_list_fn *each, void *context,
 static enum err real_open(struct disk *disk, const char *name, bool create,
                           struct disk_file **ret_file, struct err_note *note)
 {
-    int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT | O_EXCL : 0);
+    bool read_only = disk_of(disk)->read_only;
+    CHECK(!create || !read_only);
+    int flags =
+        (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT | O_EXCL : 0);
     int fd = openat(disk_of(disk)->dir_fd, name, flags, 0600);
     if (fd < 0) {
         return failed(note, create ? "create" : "open", name, errno);
@@ -135,6 +139,7 @@ static enum err real_write(struct disk_file *file, uint64_t offset, struct bytes
                            struct err_note *note)
 {
     size_t done = 0;
+    CHECK(!disk_of(file->disk)->read_only);
     while (done < from.len) {
         ssize_t put =
             pwrite(file_of(file)->fd, from.data + done, from.len - done, (off_t)(offset + done));
@@ -159,6 +164,7 @@ static enum err real_sync(struct disk_file *file, struct err_note *note)
 
 static enum err real_remove(struct disk *disk, const char *name, struct err_note *note)
 {
+    CHECK(!disk_of(disk)->read_only);
     if (unlinkat(disk_of(disk)->dir_fd, name, 0) != 0) {
         return failed(note, "remove", name, errno);
     }
@@ -169,6 +175,7 @@ static enum err real_rename(struct disk *disk, struct disk_file *file, const cha
                             struct err_note *note)
 {
     int dir_fd = disk_of(disk)->dir_fd;
+    CHECK(!disk_of(disk)->read_only);
     if (renameat(dir_fd, file->name, dir_fd, to) != 0) {
         return failed(note, "rename", file->name, errno);
     }
@@ -280,6 +287,24 @@ enum err disk_loop_open(struct loop *loop, const char *path, bool create,
     disk->loop = loop;
     disk->dir_fd = dir_fd;
     disk->lock = lock;
+    *ret_disk = disk;
+    return ERR_OK;
+}
+
+enum err disk_look_open(const char *path, struct disk_loop **ret_disk, long *ret_holder,
+                        struct err_note *note)
+{
+    int dir_fd = -1;
+    enum err err = dir_open(path, false, &dir_fd, note);
+    if (err != ERR_OK) {
+        return err;
+    }
+    *ret_holder = process_lock_holder(dir_fd, LOCK_NAME);
+    struct disk_loop *disk = mem_alloc(sizeof(*disk));
+    disk->base.ops = &real_ops;
+    disk->dir_fd = dir_fd;
+    disk->lock.fd = -1;
+    disk->read_only = true;
     *ret_disk = disk;
     return ERR_OK;
 }

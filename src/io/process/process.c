@@ -14,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- signals --- */
@@ -129,6 +130,38 @@ enum err process_lock_take(struct process_lock *lock, const char *path, struct e
     }
     lock->fd = fd;
     return ERR_OK;
+}
+
+/* One line of /proc/locks (proc(5)): "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF". The device
+ * is not compared: some file systems show another one there than stat(2) does. */
+static long holder_in(const char *line, unsigned long long inode)
+{
+    long pid = 0;
+    unsigned long long locked = 0;
+    if (sscanf(line, "%*d: FLOCK %*s %*s %ld %*x:%*x:%llu", &pid, &locked) != 2 ||
+        locked != inode) {
+        return 0;
+    }
+    return pid;
+}
+
+long process_lock_holder(int dir_fd, const char *name)
+{
+    struct stat status;
+    if (fstatat(dir_fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        return 0;
+    }
+    FILE *locks = fopen("/proc/locks", "re");
+    if (locks == NULL) {
+        return 0;
+    }
+    char line[256];
+    long pid = 0;
+    while (pid == 0 && fgets(line, sizeof(line), locks) != NULL) {
+        pid = holder_in(line, (unsigned long long)status.st_ino);
+    }
+    (void)fclose(locks);
+    return pid;
 }
 
 void process_lock_release(struct process_lock *lock)

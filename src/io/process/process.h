@@ -90,6 +90,10 @@ struct process_lock {
  * ERR_NOT_FOUND, ERR_NO_SPACE, ERR_IO. */
 ERR_CHECKED enum err process_lock_take(struct process_lock *lock, const char *path,
                                        struct err_note *note);
+/* The process that holds the lock file `name` of the directory `dir_fd`, as the kernel's list of
+ * locks says it; 0: none that this process can see. Takes nothing, so that a process that starts
+ * meanwhile finds the lock free. */
+long process_lock_holder(int dir_fd, const char *name);
 /* Unlocks; the file stays, emptied (removing it would race with the next holder). Accepts one not
  * held. */
 void process_lock_release(struct process_lock *lock);

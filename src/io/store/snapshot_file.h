@@ -93,6 +93,40 @@ ERR_CHECKED enum err snapshot_write(struct snapshot_dir *dir, struct table_txn *
 ERR_CHECKED enum err snapshot_load(struct snapshot_dir *dir, const char *name, struct store *store,
                                    struct snapshot_info *ret_info, struct err_note *note);
 
+/* ---- looking, for tools ---------------------------------------------------------------------- */
+
+/* Opens a directory to read files in it: makes nothing, removes nothing. ERR_NOT_FOUND, ERR_DENIED,
+ * ERR_BAD_INPUT (not a directory), ERR_IO. */
+ERR_CHECKED enum err snapshot_dir_look(const char *path, struct snapshot_dir **ret_dir,
+                                       struct err_note *note);
+/* Every name in the directory, in no order, borrowed during the call. ERR_IO. */
+ERR_CHECKED enum err snapshot_each_name(struct snapshot_dir *dir,
+                                        void (*each)(void *context, const char *name),
+                                        void *context);
+
+/* Gets every row, in order; slices are borrowed during the call. Anything but ERR_OK ends the
+ * reading and is its result. */
+struct snapshot_rows {
+    enum err (*row)(void *context, enum table_id table, struct bytes key, struct bytes value);
+    void *context;
+};
+
+/* As snapshot_verify for a file of any name. The rows (may be NULL) come before the last byte is
+ * checked: believe them only after ERR_OK. Errors as snapshot_verify; ERR_TOO_LARGE (name). */
+ERR_CHECKED enum err snapshot_read_rows(struct snapshot_dir *dir, const char *name,
+                                        const struct snapshot_rows *rows,
+                                        struct snapshot_info *ret_info, struct err_note *note);
+/* The name that such a file has in a node's directory. */
+void snapshot_name_of(const struct snapshot_info *info, char dest[SNAPSHOT_NAME_MAX]);
+
+/* What a name in the directory stands for. */
+enum snapshot_name_kind {
+    SNAPSHOT_NAME_OTHER,
+    SNAPSHOT_NAME_FILE,
+    SNAPSHOT_NAME_UNFINISHED, /* being written or received, or left over from that */
+};
+enum snapshot_name_kind snapshot_name_kind(const char *name);
+
 /* ---- sending --------------------------------------------------------------------------------- */
 
 /* Opens a file to be read in pieces; it stays readable when it is pruned meanwhile. The caller has

@@ -27,6 +27,7 @@ struct input {
     uint8_t last_key[TABLE_STORED_KEY_MAX];
     size_t last_key_len;
     const char *problem; /* what is wrong with the file */
+    uint64_t piece;      /* where the header, chunk or trailer begins that it is wrong with */
 };
 
 static enum err corrupt(struct input *in, const char *problem)
@@ -49,10 +50,12 @@ static enum err take(struct input *in, void *dest, size_t len)
     return err;
 }
 
+/* ret_in->problem says why it cannot be opened. */
 static enum err open_input(struct snapshot_dir *dir, const char *name, struct input *ret_in)
 {
     int fd = openat(dir->fd, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
+        ret_in->problem = strerrordesc_np(errno);
         return err_from_errno(errno);
     }
     struct stat st;
@@ -178,6 +181,7 @@ static bool same_digest(const struct table_digest *a, const struct table_digest 
 static enum err read_trailer(struct input *in, struct snapshot_trailer *ret_trailer)
 {
     uint8_t raw[SNAPSHOT_TRAILER];
+    in->piece = in->at;
     enum err err = take(in, raw, sizeof(raw));
     if (err != ERR_OK) {
         return err;
@@ -210,6 +214,7 @@ static enum err scan_body(struct input *in, const struct snapshot_visitor *visit
      * it. */
     while (in->size - in->at > SNAPSHOT_TRAILER) {
         uint8_t raw[SNAPSHOT_CHUNK_HEADER];
+        in->piece = in->at;
         enum err err = take(in, raw, sizeof(raw));
         if (err == ERR_OK) {
             err = read_chunk(in, raw, visitor);
@@ -236,8 +241,12 @@ static enum err note_file(struct err_note *note, enum err err, const struct snap
     if (err == ERR_OK) {
         return ERR_OK;
     }
-    const char *why = in->problem != NULL ? in->problem : err_text(err);
-    return err_note_set(note, err, "%s/%s: %s", dir->path, name, why);
+    if (in->problem == NULL || in->fd < 0) {
+        return err_note_set(note, err, "%s/%s: %s", dir->path, name,
+                            in->problem == NULL ? err_text(err) : in->problem);
+    }
+    return err_note_set(note, err, "%s/%s: %s (in the part at byte %llu of %llu)", dir->path, name,
+                        in->problem, (unsigned long long)in->piece, (unsigned long long)in->size);
 }
 
 enum err snapshot_scan(struct snapshot_dir *dir, const char *name,

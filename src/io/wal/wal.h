@@ -115,6 +115,7 @@ struct wal_damage {
         offset; /* bytes from the segment's start; 0 for a segment that is missing or unreadable */
     uint64_t sequence; /* first record that is lost */
     raft_index index;  /* first entry that is lost; 0: not known, or not an entry */
+    const char *why;   /* borrowed for ever; NULL: not said */
 };
 
 /* What recovery saw. */
@@ -131,7 +132,8 @@ struct wal_recovery {
 
 /* Borrowed until wal_free. */
 const struct wal_recovery *wal_recovery(const struct wal *wal);
-/* "segment 3, offset 4096, record 17: group 2, entry 88 is damaged". */
+/* "segment 3, offset 4096, record 17: group 2, entry 88 is damaged: its payload does not have its
+ * checksum". */
 void wal_damage_text(const struct wal_damage *damage, struct err_note *note);
 
 /* Groups found, in ascending order. */

@@ -115,6 +115,12 @@ bool wal_record_get(const uint8_t *at, size_t left, uint32_t salt, struct wal_re
     return true;
 }
 
+bool wal_record_resembles(const uint8_t *at, size_t left, uint64_t sequence)
+{
+    return left >= WAL_HEADER_BYTES && get_u32(at + AT_MAGIC) == RECORD_MAGIC &&
+           get_u64(at + AT_SEQUENCE) == sequence;
+}
+
 bool wal_payload_ok(const uint8_t *at, uint32_t salt, const struct wal_record *record)
 {
     uint32_t seed = seed_for(record->kind, salt);

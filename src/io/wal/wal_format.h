@@ -89,6 +89,8 @@ void wal_record_put(uint8_t *dest, uint32_t salt, const struct wal_record *recor
 /* Reads a header of `left` available bytes: false when it is none, is damaged, or its payload would
  * end beyond them. The payload is not looked at. */
 bool wal_record_get(const uint8_t *at, size_t left, uint32_t salt, struct wal_record *ret_record);
+/* Whether what lies there, damaged or not, was meant to be the record of this sequence. */
+bool wal_record_resembles(const uint8_t *at, size_t left, uint64_t sequence);
 /* Whether the payload behind the header is whole. */
 bool wal_payload_ok(const uint8_t *at, uint32_t salt, const struct wal_record *record);
 

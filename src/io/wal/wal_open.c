@@ -134,7 +134,7 @@ enum err wal_create(struct disk *disk, const struct wal_config *config, struct e
 
 /* Whether a segment header's payload says what it should: all groups readable, this file's
  * number. */
-static enum err head_check(const struct wal *wal, struct wal_found *found, struct err_note *note)
+static enum err head_check(struct wal *wal, struct wal_found *found, struct err_note *note)
 {
     struct reader reader = reader_of(buf_bytes(&found->head_payload));
     enum err err = wal_head_decode(&reader, &found->head);
@@ -145,6 +145,9 @@ static enum err head_check(const struct wal *wal, struct wal_found *found, struc
     }
     if (err != ERR_OK || found->head.number != found->number) {
         return ERR_OK;
+    }
+    if (wal->config.storage_id == 0) {
+        wal->config.storage_id = found->head.storage_id;
     }
     if (found->head.storage_id != wal->config.storage_id) {
         return err_note_set(note, ERR_MISMATCH,
@@ -157,7 +160,7 @@ static enum err head_check(const struct wal *wal, struct wal_found *found, struc
     return ERR_OK;
 }
 
-static enum err head_read(const struct wal *wal, struct wal_found *found, struct err_note *note)
+static enum err head_read(struct wal *wal, struct wal_found *found, struct err_note *note)
 {
     uint8_t fixed[WAL_HEADER_BYTES];
     size_t got = 0;
@@ -190,9 +193,7 @@ static enum err segments_find(struct wal_scan *scan, struct err_note *note)
     struct wal *wal = scan->wal;
     struct listing listing;
     enum err err = listing_read(wal->disk, &listing, note);
-    if (err == ERR_OK && listing.unfinished) {
-        err = disk_remove(wal->disk, WAL_NEW_NAME, note);
-    }
+    scan->unfinished = listing.unfinished;
     if (err == ERR_OK && listing.count == 0) {
         err = err_note_set(note, ERR_NOT_FOUND, "the directory has no log");
     }
@@ -235,6 +236,25 @@ static void used_count_set(struct wal_scan *scan)
     }
 }
 
+enum err wal_scan_find(struct wal_scan *scan, struct err_note *note)
+{
+    enum err err = segments_find(scan, note);
+    if (err == ERR_OK) {
+        used_count_set(scan);
+    }
+    return err;
+}
+
+void wal_scan_done(struct wal_scan *scan)
+{
+    for (size_t i = 0; scan->found != NULL && i < scan->found_count; i++) {
+        disk_close(scan->found[i].file);
+        buf_done(&scan->found[i].head_payload);
+    }
+    mem_free(scan->found);
+    mem_free(scan->image);
+}
+
 /* ---- cutting --------------------------------------------------------------------------------- */
 
 /* Where the leftovers of a torn write end: behind the last whole header, and behind a torn one. */
@@ -254,19 +274,27 @@ static size_t leftovers_end(struct wal_scan *scan)
     return end;
 }
 
+size_t wal_scan_torn(struct wal_scan *scan)
+{
+    CHECK(scan->ended);
+    struct wal_recovery *recovery = &scan->wal->recovery;
+    size_t end = leftovers_end(scan);
+    /* A segment that is in use and whose header is not whole is torn even if nothing else is. */
+    if (end > scan->end_offset || scan->end_offset == 0) {
+        recovery->torn = true;
+        recovery->torn_segment = scan->found[scan->at].number;
+        recovery->torn_offset = scan->end_offset;
+    }
+    return end;
+}
+
 /* The last write is written again and synced, and what a torn write left behind it becomes zeros.
  * With damage nothing is cut: the leftovers may be what proves that the damaged record had been
  * durable, and the log goes on in another segment, whose header ends this one. */
 static enum err tail_settle(struct wal_scan *scan, bool damaged, struct err_note *note)
 {
     struct wal_found *found = &scan->found[scan->at];
-    struct wal_recovery *recovery = &scan->wal->recovery;
-    size_t end = leftovers_end(scan);
-    if (end > scan->end_offset) {
-        recovery->torn = true;
-        recovery->torn_segment = found->number;
-        recovery->torn_offset = scan->end_offset;
-    }
+    size_t end = wal_scan_torn(scan);
     end = damaged ? scan->end_offset : end;
     memset(scan->image + scan->end_offset, 0, end - scan->end_offset);
     enum err err = ERR_OK;
@@ -352,12 +380,13 @@ static bool found_damage(const struct wal_scan *scan)
 static enum err recover(struct wal_scan *scan, struct err_note *note)
 {
     struct wal *wal = scan->wal;
-    enum err err = segments_find(scan, note);
-    if (err != ERR_OK) {
-        return err;
+    enum err err = wal_scan_find(scan, note);
+    if (err == ERR_OK && scan->unfinished) {
+        err = disk_remove(wal->disk, WAL_NEW_NAME, note);
     }
-    used_count_set(scan);
-    err = wal_scan_run(scan, note);
+    if (err == ERR_OK) {
+        err = wal_scan_run(scan, note);
+    }
     if (err != ERR_OK) {
         return err;
     }
@@ -371,8 +400,7 @@ static enum err recover(struct wal_scan *scan, struct err_note *note)
     if (at_end) {
         err = tail_settle(scan, damaged, note);
     } else if (scan->ended) {
-        wal->recovery.torn = true;
-        wal->recovery.torn_segment = scan->found[scan->at].number;
+        (void)wal_scan_torn(scan); /* The file goes. */
     }
     if (err == ERR_OK) {
         tail_set(scan, kept, at_end && !damaged);
@@ -387,24 +415,10 @@ static enum err recover(struct wal_scan *scan, struct err_note *note)
     return err;
 }
 
-static void scan_done(struct wal_scan *scan)
+struct wal *wal_make(struct disk *disk, const struct wal_config *config)
 {
-    for (size_t i = 0; scan->found != NULL && i < scan->found_count; i++) {
-        disk_close(scan->found[i].file);
-        buf_done(&scan->found[i].head_payload);
-    }
-    mem_free(scan->found);
-    mem_free(scan->image);
-}
-
-enum err wal_open(struct disk *disk, const struct wal_config *config,
-                  const struct wal_callbacks *callbacks, struct wal **ret_wal,
-                  struct err_note *note)
-{
-    config_check(config);
     struct wal *wal = mem_alloc(sizeof(*wal));
     wal->config = *config;
-    wal->callbacks = *callbacks;
     wal->disk = disk;
     wal->groups = mem_alloc_array(config->groups_max, sizeof(struct wal_group *));
     wal->prepare.retry_at = CLK_NEVER;
@@ -414,9 +428,19 @@ enum err wal_open(struct disk *disk, const struct wal_config *config,
     buf_init(&wal->scratch,
              WAL_SEGMENT_FIXED_BYTES +
                  (size_t)config->groups_max * (WAL_GROUP_FIXED_BYTES + RAFT_CONFIG_BYTES_MAX));
+    return wal;
+}
+
+enum err wal_open(struct disk *disk, const struct wal_config *config,
+                  const struct wal_callbacks *callbacks, struct wal **ret_wal,
+                  struct err_note *note)
+{
+    config_check(config);
+    struct wal *wal = wal_make(disk, config);
+    wal->callbacks = *callbacks;
     struct wal_scan scan = {.wal = wal};
     enum err err = recover(&scan, note);
-    scan_done(&scan);
+    wal_scan_done(&scan);
     if (err != ERR_OK) {
         wal_free(wal);
         return err_note_wrap(note, err, "open the log");
@@ -482,5 +506,9 @@ void wal_damage_text(const struct wal_damage *damage, struct err_note *note)
     } else {
         err_note_set(note, ERR_CORRUPT, "%sgroup %u, entry %llu is damaged", place.text,
                      damage->group, (unsigned long long)damage->index);
+    }
+    if (damage->why != NULL) {
+        place = *note;
+        err_note_set(note, ERR_CORRUPT, "%s: %s", place.text, damage->why);
     }
 }

@@ -1,9 +1,9 @@
 /* Inside of the log: its state, shared by opening, recovery, appending, segments and reading.
  *
  * Files: wal.c appends and writes; wal_open.c finds, makes and closes segments at start;
- * wal_recover.c turns their bytes into groups; wal_group.c keeps the groups; wal_segment.c
- * prepares, recycles and drops segments; wal_read.c reads entries back; wal_log.c and wal_format.c
- * know neither disk nor log. */
+ * wal_recover.c turns their bytes into groups; wal_inspect.c has it done for people, and changes
+ * nothing; wal_group.c keeps the groups; wal_segment.c prepares, recycles and drops segments;
+ * wal_read.c reads entries back; wal_log.c and wal_format.c know neither disk nor log. */
 #ifndef WAL_WAL_PRIV_H
 #define WAL_WAL_PRIV_H
 
@@ -11,6 +11,7 @@
 #include "list/list.h"
 #include "wal/wal.h"
 #include "wal/wal_format.h"
+#include "wal/wal_inspect.h"
 #include "wal/wal_log.h"
 
 enum {
@@ -210,12 +211,17 @@ struct wal_scan {
     struct wal_found *found;
     size_t found_count;
     size_t used_count; /* found[0..used_count) take part */
+    bool unfinished;   /* a segment that was being filled is there */
+    /* Hears of everything that is seen; NULL at a start. */
+    const struct wal_inspector *inspector;
 
     size_t at; /* the segment that is being scanned */
     uint8_t *image;
     size_t image_cap;
     size_t image_len;
     bool lacking; /* the file is shorter than it was made, or a part could not be read */
+
+    bool end_lacks; /* the segment before was lacking where its last records should be */
 
     uint64_t expected; /* sequence of the next record */
     uint64_t limit;    /* sequence of the next segment's header */
@@ -235,5 +241,21 @@ ERR_CHECKED enum err wal_scan_run(struct wal_scan *scan, struct err_note *note);
  * first offset, or image_len; ret_record. Records of a sequence below `least` do not count. */
 size_t wal_scan_next(const struct wal_scan *scan, size_t from, uint64_t least,
                      struct wal_record *ret_record);
+/* Tells the inspector, when there is one, of a record of the segment in the image. */
+void wal_scan_tell(const struct wal_scan *scan, const struct wal_record *record, size_t offset,
+                   enum wal_seen_state state);
+
+/* ---- wal_open.c, for wal_inspect.c too ------------------------------------------------------- */
+
+/* A log without segments; wal_free. config is copied and not checked. */
+struct wal *wal_make(struct disk *disk, const struct wal_config *config);
+/* Opens all segments and reads their headers; scan->wal is set. A storage id of 0 in the wal's
+ * configuration becomes that of the first whole header. ERR_NOT_FOUND, ERR_MISMATCH, ERR_CORRUPT,
+ * ERR_IO. wal_scan_done in every case. */
+ERR_CHECKED enum err wal_scan_find(struct wal_scan *scan, struct err_note *note);
+void wal_scan_done(struct wal_scan *scan);
+/* After a scan that ended: where the leftovers of a torn write end; scan->end_offset: there are
+ * none. Says in the recovery whether something is torn. */
+size_t wal_scan_torn(struct wal_scan *scan);
 
 #endif

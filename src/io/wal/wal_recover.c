@@ -44,16 +44,21 @@ void wal_scan_load(struct wal_scan *scan, size_t at)
     }
     uint32_t made = found->has_head ? found->head.segment_bytes : 0;
     scan->lacking = found->size < made || found->size == 0 || found->size % 4096 != 0;
-    for (size_t done = 0; done < scan->image_len;) {
-        size_t left = scan->image_len - done;
+    /* A node may be writing what an inspector looks at. Read from the end, what is seen of a write
+     * proves that all writes before it were complete when their place is read (wal.h, invariant
+     * 1); read from the beginning, they would look lost. */
+    bool backwards = scan->inspector != NULL;
+    size_t count = (scan->image_len + READ_CHUNK_BYTES - 1) / READ_CHUNK_BYTES;
+    for (size_t i = 0; i < count; i++) {
+        size_t from = (backwards ? count - 1 - i : i) * READ_CHUNK_BYTES;
+        size_t left = scan->image_len - from;
         size_t chunk = left < READ_CHUNK_BYTES ? left : READ_CHUNK_BYTES;
         size_t got = 0;
-        enum err err = disk_read(found->file, done, scan->image + done, chunk, &got, NULL);
+        enum err err = disk_read(found->file, from, scan->image + from, chunk, &got, NULL);
         if (err != ERR_OK || got < chunk) {
-            memset(scan->image + done, 0, chunk);
+            memset(scan->image + from, 0, chunk);
             scan->lacking = true;
         }
-        done += chunk;
     }
     scan->wal->recovery.bytes_read += scan->image_len;
 }
@@ -123,21 +128,46 @@ static bool was_durable(struct wal_scan *scan, size_t offset)
     return scan->expected <= scan->highest;
 }
 
+/* ---- inspection ------------------------------------------------------------------------------ */
+
+void wal_scan_tell(const struct wal_scan *scan, const struct wal_record *record, size_t offset,
+                   enum wal_seen_state state)
+{
+    if (scan->inspector == NULL) {
+        return;
+    }
+    const uint8_t *payload = scan->image + offset + WAL_HEADER_BYTES;
+    struct wal_seen seen = {.segment = found_now(scan)->number,
+                            .offset = offset,
+                            .state = state,
+                            .record = *record,
+                            .payload = bytes_of(payload, record->length)};
+    scan->inspector->on_record(scan->inspector->context, &seen);
+}
+
 /* ---- losses ---------------------------------------------------------------------------------- */
 
-static void damage_note(struct wal_scan *scan, raft_group_id group, size_t offset, raft_index index)
+static const char WHY_HEADER[] = "there is no whole record header";
+static const char WHY_LACKING[] = "the file is too short, or a part of it cannot be read";
+
+static void damage_note(struct wal_scan *scan, raft_group_id group, size_t offset, raft_index index,
+                        const char *why)
 {
     struct wal_recovery *recovery = &scan->wal->recovery;
     size_t room = sizeof(recovery->damages) / sizeof(recovery->damages[0]);
-    if (recovery->damage_count < room) {
-        recovery->damages[recovery->damage_count] =
-            (struct wal_damage){.group = group,
+    struct wal_damage damage = {.group = group,
                                 .segment = found_now(scan)->number,
                                 .offset = offset,
                                 .sequence = scan->expected,
-                                .index = index};
+                                .index = index,
+                                .why = why};
+    if (recovery->damage_count < room) {
+        recovery->damages[recovery->damage_count] = damage;
     }
     recovery->damage_count++;
+    if (scan->inspector != NULL) {
+        scan->inspector->on_damage(scan->inspector->context, &damage);
+    }
 }
 
 static void suspect_all(struct wal *wal)
@@ -150,12 +180,13 @@ static void suspect_all(struct wal *wal)
 
 /* Records from the expected one up to the one before `sequence` are lost, of groups unknown. A lost
  * segment header alone says nothing that is not known. */
-static void lose_until(struct wal_scan *scan, uint64_t sequence, size_t offset, bool header_lost)
+static void lose_until(struct wal_scan *scan, uint64_t sequence, size_t offset, bool header_lost,
+                       const char *why)
 {
     CHECK(sequence >= scan->expected);
     uint64_t lost = sequence - scan->expected;
     if (lost > 0) {
-        damage_note(scan, 0, offset, 0);
+        damage_note(scan, 0, offset, 0, why);
     }
     if (lost > (header_lost ? 1u : 0u)) {
         suspect_all(scan->wal);
@@ -187,13 +218,15 @@ static struct wal_group *group_for(struct wal_scan *scan, const struct wal_recor
     return group;
 }
 
+static const char WHY_CONTENT[] = "its checksums are right, but this program cannot read it";
+
 /* The record's content is lost; that there was one is known. */
 static void content_lost(struct wal_scan *scan, struct wal_group *group,
-                         const struct wal_record *record, size_t offset)
+                         const struct wal_record *record, size_t offset, const char *why)
 {
     bool is_entry = record->kind == WAL_ENTRY && record->index > 0;
     struct wal_log *log = &group->log;
-    damage_note(scan, group->id, offset, is_entry ? record->index : 0);
+    damage_note(scan, group->id, offset, is_entry ? record->index : 0, why);
     if (!is_entry || group->log_lost || record->index < log->first) {
         group->hard_lost = group->hard_lost || !is_entry;
         group->log_lost = true;
@@ -247,7 +280,7 @@ static void apply_entry(struct wal_scan *scan, struct wal_group *group,
     struct bytes payload = bytes_of(scan->image + offset + WAL_HEADER_BYTES, record->length);
     if (record->index == 0 || record->term == 0 ||
         (is_config && raft_config_decode(payload, &config) != ERR_OK)) {
-        content_lost(scan, group, record, offset);
+        content_lost(scan, group, record, offset, WHY_CONTENT);
         return;
     }
     if (group->log_lost) {
@@ -270,7 +303,7 @@ static void apply_snapshot(struct wal_scan *scan, struct wal_group *group,
     struct raft_snapshot_meta meta;
     struct bytes payload = bytes_of(scan->image + offset + WAL_HEADER_BYTES, record->length);
     if (wal_snapshot_decode(payload, record, &meta) != ERR_OK) {
-        content_lost(scan, group, record, offset);
+        content_lost(scan, group, record, offset, WHY_CONTENT);
         return;
     }
     if (record->detail != 0) {
@@ -296,7 +329,7 @@ static void apply_whole(struct wal_scan *scan, struct wal_group *group,
         return;
     case WAL_TRUNCATE:
         if (record->index == 0) {
-            content_lost(scan, group, record, offset);
+            content_lost(scan, group, record, offset, WHY_CONTENT);
             return;
         }
         wal_log_truncate(&group->log, record->index);
@@ -318,6 +351,7 @@ static enum err apply(struct wal_scan *scan, const struct wal_record *record, si
                       bool whole)
 {
     scan->wal->recovery.records++;
+    wal_scan_tell(scan, record, offset, whole ? WAL_SEEN_WHOLE : WAL_SEEN_DAMAGED);
     if (record->behind == 0) {
         scan->write_offset = offset;
     }
@@ -325,7 +359,7 @@ static enum err apply(struct wal_scan *scan, const struct wal_record *record, si
         return ERR_OK;
     }
     if (record->group == 0) {
-        damage_note(scan, 0, offset, 0);
+        damage_note(scan, 0, offset, 0, WHY_CONTENT);
         suspect_all(scan->wal);
         return ERR_OK;
     }
@@ -336,7 +370,7 @@ static enum err apply(struct wal_scan *scan, const struct wal_record *record, si
     if (whole) {
         apply_whole(scan, group, record, offset);
     } else {
-        content_lost(scan, group, record, offset);
+        content_lost(scan, group, record, offset, "its payload does not have its checksum");
     }
     return ERR_OK;
 }
@@ -377,7 +411,7 @@ static void unlisted_lost(struct wal_scan *scan)
     for (size_t i = 0; i < wal->group_count; i++) {
         struct wal_group *group = wal->groups[i];
         if (group->listed != found_now(scan)->number) {
-            damage_note(scan, group->id, 0, 0);
+            damage_note(scan, group->id, 0, 0, "the segment's header does not know the group");
             group->hard_lost = true;
             group->log_lost = true;
         }
@@ -397,7 +431,7 @@ static enum err apply_head(struct wal_scan *scan)
         struct wal_group_state state;
         if (wal_group_decode(&reader, &state) != ERR_OK) {
             /* Its checksum is right: a configuration that this program cannot read. */
-            damage_note(scan, 0, 0, 0);
+            damage_note(scan, 0, 0, 0, WHY_CONTENT);
             suspect_all(wal);
             return ERR_OK;
         }
@@ -429,7 +463,7 @@ static enum err enter(struct wal_scan *scan, size_t *ret_offset)
     uint64_t sequence = found->head_record.sequence;
     if (sequence < scan->expected) {
         /* Numbers that run backwards: nothing of this segment can be trusted. */
-        damage_note(scan, 0, 0, 0);
+        damage_note(scan, 0, 0, 0, "its sequence is lower than that of the segment before");
         suspect_all(scan->wal);
         scan->limit = scan->expected;
         return ERR_OK;
@@ -437,9 +471,16 @@ static enum err enter(struct wal_scan *scan, size_t *ret_offset)
     if (scan->at == 0) {
         scan->expected = sequence;
     }
-    lose_until(scan, sequence, 0, false);
+    bool gap = scan->at > 0 && found->number != scan->found[scan->at - 1].number + 1;
+    lose_until(scan, sequence, 0, false,
+               gap               ? "a segment before this one is missing"
+               : scan->end_lacks ? "the segment before this one is too short, or a part of it "
+                                   "cannot be read"
+                                 : "the end of the segment before this one is damaged");
+    scan->end_lacks = false;
     scan->expected = sequence + 1;
     scan->wal->recovery.records++;
+    wal_scan_tell(scan, &found->head_record, 0, WAL_SEEN_WHOLE);
     *ret_offset = wal_record_size(found->head_record.length);
     return apply_head(scan);
 }
@@ -471,14 +512,16 @@ static enum err scan_records(struct wal_scan *scan, size_t offset)
         if (!header) {
             size_t next = wal_scan_next(scan, offset + WAL_ALIGN, scan->expected, &record);
             if (next >= scan->image_len || record.sequence >= scan->limit) {
+                scan->end_lacks = scan->lacking;
                 return ERR_OK; /* How much is lost shows at the next segment. */
             }
             if (record.sequence == scan->expected) {
                 /* Nothing is missing and yet it is not where it was written. */
-                damage_note(scan, 0, offset, 0);
+                damage_note(scan, 0, offset, 0, "the record is not where it was written");
                 suspect_all(scan->wal);
             }
-            lose_until(scan, record.sequence, offset, offset == 0);
+            lose_until(scan, record.sequence, offset, offset == 0,
+                       scan->lacking ? WHY_LACKING : WHY_HEADER);
             walks_interrupted(scan->wal);
             offset = next;
             continue;
@@ -511,7 +554,7 @@ enum err wal_scan_run(struct wal_scan *scan, struct err_note *note)
         scan->limit = limit_after(scan, at);
         size_t offset = 0;
         if (at == 0 && !scan->found[0].has_head) {
-            damage_note(scan, 0, 0, 0);
+            damage_note(scan, 0, 0, 0, "the oldest segment has no whole header");
             suspect_all(scan->wal);
             scan->lacking = true;
         }
@@ -526,7 +569,8 @@ enum err wal_scan_run(struct wal_scan *scan, struct err_note *note)
     }
     if (!scan->ended) {
         /* Nothing tells where the log ended: it goes on beyond what can be read. */
-        damage_note(scan, 0, scan->image_len, 0);
+        damage_note(scan, 0, scan->image_len, 0,
+                    scan->lacking ? WHY_LACKING : "the log goes on, but its end cannot be read");
         suspect_all(scan->wal);
     }
     wal_groups_settle(scan->wal);

@@ -51,6 +51,10 @@ static void a_wrong_command_line_is_told_apart(void **state)
     assert_int_equal(RUN("route", "add"), CLIENT_USAGE);
     assert_int_equal(RUN("dev", "--nodes", "2"), CLIENT_USAGE);
     assert_int_equal(RUN("dev", "--port-base", "1"), CLIENT_USAGE);
+    assert_int_equal(RUN("wal", "dump"), CLIENT_USAGE);
+    assert_int_equal(RUN("wal", "dump", "--data", "x", "--from=2", "--to=1"), CLIENT_USAGE);
+    assert_int_equal(RUN("snapshot", "inspect"), CLIENT_USAGE);
+    assert_int_equal(RUN("snapshot", "inspect", "x", "--prefix", "y"), CLIENT_USAGE);
     assert_int_equal(RUN("server"), CLIENT_USAGE);
     assert_int_equal(RUN("server", "extra", "--data", "/tmp/x"), CLIENT_USAGE);
 }
@@ -62,6 +66,15 @@ static void a_server_that_does_not_answer_is_told_apart(void **state)
     assert_int_equal(RUN("kv", "get", "a", "--addr", "127.0.0.1:1"), CLIENT_UNREACHABLE);
     assert_int_equal(RUN("status", "--addr=127.0.0.1:1"), CLIENT_UNREACHABLE);
     assert_int_equal(RUN("route", "ls", "--addr=localhost:1", "--json"), CLIENT_UNREACHABLE);
+}
+
+static void a_file_that_is_not_there_is_a_failure(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN("wal", "dump", "--data", "/no/such"), CLIENT_FAILED);
+    assert_int_equal(RUN("wal", "dump", "--data", "/dev/null", "--json"), CLIENT_FAILED);
+    assert_int_equal(RUN("snapshot", "inspect", "/no/such"), CLIENT_FAILED);
+    assert_int_equal(RUN("snapshot", "inspect", "/dev/null"), CLIENT_FAILED);
 }
 
 static void every_command_has_examples_that_name_it(void **state)
@@ -85,6 +98,7 @@ int main(void)
         cmocka_unit_test(help_is_a_success),
         cmocka_unit_test(a_wrong_command_line_is_told_apart),
         cmocka_unit_test(a_server_that_does_not_answer_is_told_apart),
+        cmocka_unit_test(a_file_that_is_not_there_is_a_failure),
         cmocka_unit_test(every_command_has_examples_that_name_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

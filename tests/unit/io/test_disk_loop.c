@@ -47,6 +47,37 @@ static void place_done(struct place *place)
     assert_int_equal(rmdir(place->path), 0);
 }
 
+static void looking_takes_no_lock_and_names_the_holder(void **state)
+{
+    (void)state;
+    struct place place = place_make();
+    struct disk *disk = disk_loop_base(place.disk);
+    struct disk_loop *looking = NULL;
+    struct disk_file *file = NULL;
+    struct err_note note = {""};
+    struct buf content;
+    long holder = 0;
+    assert_int_equal(disk_replace(disk, "a", BYTES_LITERAL("text"), NULL), ERR_OK);
+    assert_int_equal(disk_look_open(place.path, &looking, &holder, &note), ERR_OK);
+    assert_int_equal(holder, getpid());
+    buf_init(&content, 64);
+    assert_int_equal(disk_read_all(disk_loop_base(looking), "a", &content, &note), ERR_OK);
+    assert_true(bytes_eq_str(buf_bytes(&content), "text"));
+    buf_done(&content);
+    assert_int_equal(disk_open(disk_loop_base(looking), "a", &file, &note), ERR_OK);
+    disk_close(file);
+    disk_loop_close(place.disk);
+    disk_loop_close(looking);
+    /* The lock is free although somebody looks. */
+    assert_int_equal(disk_look_open(place.path, &looking, &holder, &note), ERR_OK);
+    assert_int_equal(holder, 0);
+    assert_int_equal(disk_loop_open(place.loop, place.path, false, &place.disk, &note), ERR_OK);
+    disk_loop_close(looking);
+    assert_int_equal(disk_look_open("/no/such/directory", &looking, &holder, &note), ERR_NOT_FOUND);
+    assert_int_equal(disk_look_open("/dev/null", &looking, &holder, &note), ERR_BAD_INPUT);
+    place_done(&place);
+}
+
 static void a_directory_belongs_to_one_process(void **state)
 {
     (void)state;
@@ -323,6 +354,7 @@ int main(void)
     test_skip_without_backend();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_directory_belongs_to_one_process),
+        cmocka_unit_test(looking_takes_no_lock_and_names_the_holder),
         cmocka_unit_test(what_is_not_a_directory_is_refused),
         cmocka_unit_test(files_are_private_and_whole),
         cmocka_unit_test(the_log_survives_on_a_real_disk),

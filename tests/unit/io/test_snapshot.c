@@ -306,6 +306,95 @@ static void load_replaces_the_rows_of_its_group_only(void **state)
     close_store(open_store(f->state_dir, true), true);
 }
 
+/* ---- looking --------------------------------------------------------------------------------- */
+
+/* Rows that a look gives, put into tables of their own. */
+static enum err copy_row(void *context, enum table_id table, struct bytes key, struct bytes value)
+{
+    struct table_txn *copy = context;
+    assert_non_null(table_name(table));
+    /* The digest's own row is made by the copy itself. */
+    return table == TABLE_META ? ERR_OK : table_put(copy, table, key, value);
+}
+
+static void looking_gives_every_row_with_its_full_key(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_dir *looking = NULL;
+    struct snapshot_info seen;
+    struct table_mem *mem = table_mem_new();
+    struct table_txn copy;
+    struct table_digest digest;
+    put_mixed_rows(&f->txn, 300); /* keys of both stored forms */
+    struct snapshot_info info = write_at(f, INDEX, TERM);
+    table_txn_init(&copy, table_mem_backend(), mem, GROUP, false);
+    struct snapshot_rows rows = {.row = copy_row, .context = &copy};
+    assert_int_equal(snapshot_dir_look(f->snap_dir, &looking, NULL), ERR_OK);
+    assert_int_equal(snapshot_read_rows(looking, info.name, &rows, &seen, NULL), ERR_OK);
+    expect_same_info(&seen, &info);
+    assert_int_equal(table_digest(&copy, &digest), ERR_OK);
+    assert_int_equal(digest.low, info.digest.low);
+    assert_int_equal(digest.high, info.digest.high);
+    char name[SNAPSHOT_NAME_MAX];
+    snapshot_name_of(&seen, name);
+    assert_string_equal(name, info.name);
+    snapshot_dir_close(looking);
+    table_mem_free(mem);
+}
+
+static void count_name(void *context, const char *name)
+{
+    size_t *counts = context;
+    counts[snapshot_name_kind(name)]++;
+}
+
+static void looking_tidies_nothing_up(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_dir *looking = NULL;
+    struct snapshot_info seen;
+    size_t counts[3] = {0};
+    char name[SNAPSHOT_NAME_MAX + 8];
+    struct snapshot_info info = write_small(f);
+    (void)snprintf(name, sizeof(name), "%s.tmp", info.name);
+    write_snap(f, name, (const uint8_t *)"half", 4);
+    (void)snprintf(name, sizeof(name), "%s.part", info.name);
+    write_snap(f, name, (const uint8_t *)"half", 4);
+    write_snap(f, "snapshot-notes", (const uint8_t *)"text", 4);
+    assert_int_equal(snapshot_dir_look(f->snap_dir, &looking, NULL), ERR_OK);
+    assert_int_equal(snapshot_each_name(looking, count_name, counts), ERR_OK);
+    assert_int_equal(counts[SNAPSHOT_NAME_FILE], 1);
+    assert_int_equal(counts[SNAPSHOT_NAME_UNFINISHED], 2);
+    assert_int_equal(counts[SNAPSHOT_NAME_OTHER], 3); /* the notes, "." and ".." */
+    assert_int_equal(snapshot_read_rows(looking, name, NULL, &seen, NULL), ERR_CORRUPT);
+    memset(name, 'x', sizeof(name));
+    name[sizeof(name) - 1] = '\0';
+    assert_int_equal(snapshot_read_rows(looking, name, NULL, &seen, NULL), ERR_TOO_LARGE);
+    snapshot_dir_close(looking);
+    struct err_note note = {""};
+    (void)snprintf(name, sizeof(name), "/no/such");
+    assert_int_equal(snapshot_dir_look(name, &looking, &note), ERR_NOT_FOUND);
+    assert_int_equal(snapshot_dir_look("/dev/null", &looking, &note), ERR_BAD_INPUT);
+    assert_int_equal(count_files(f, ".tmp"), 1);
+}
+
+static void a_reason_says_which_part_of_the_file_is_bad(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t image[FILE_MAX];
+    struct snapshot_info seen;
+    struct err_note note = {""};
+    struct snapshot_info info = write_small(f);
+    size_t len = read_snap(f, info.name, image, sizeof(image));
+    image[len - 50] ^= 1; /* in the last row: before the 48 bytes of the trailer */
+    write_snap(f, info.name, image, len);
+    assert_int_equal(snapshot_verify(f->dir, info.name, &seen, &note), ERR_CORRUPT);
+    char where[64];
+    uint32_t header = get_u32(image + 12);
+    (void)snprintf(where, sizeof(where), "in the part at byte %u of %zu", header, len);
+    assert_non_null(strstr(note.text, where));
+}
+
 /* ---- refusals when writing ------------------------------------------------------------------ */
 
 static void state_of_another_index_is_not_written(void **state)
@@ -871,6 +960,9 @@ int main(void)
         CASE(largest_row_fits),
         CASE(empty_group_has_a_snapshot_too),
         CASE(load_replaces_the_rows_of_its_group_only),
+        CASE(looking_gives_every_row_with_its_full_key),
+        CASE(looking_tidies_nothing_up),
+        CASE(a_reason_says_which_part_of_the_file_is_bad),
         CASE(state_of_another_index_is_not_written),
         CASE(state_that_disagrees_with_its_digest_is_not_written),
         CASE(cancelled_write_leaves_no_file),
