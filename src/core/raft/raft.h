@@ -19,15 +19,17 @@
  *   4. When raft_feed returns, the log is what raft_fed says: the engine updates its entry cache at
  *      once (truncate, then append), before it feeds anything else.
  *   5. Configurations are active when appended, not when committed (section 6 of the paper). The
- *      first one is the entry at index 1, written by the bootstrap.
+ *      first one is the entry at index 1, written by the bootstrap; every later one comes in two
+ *      steps, as joint consensus: the old and the new one together, then the new one alone
+ *      (raft_members.c).
  *   6. Full is a return code (ERR_FULL), never a dropped promise.
  *
  * Safety: Figures 2 and 3 of "In Search of an Understandable Consensus Algorithm (Extended
  * Version)" (Ongaro, Ousterhout 2014) and the dissertation "Consensus: Bridging Theory and
  * Practice" (2014): pre-vote section 9.6, check-quorum section 6.2, ReadIndex section 6.4.
  *
- * Deliberately absent: membership change, leadership transfer and lease reads (not needed yet);
- * payload bytes; any per-group timer that fires while a group is idle and led. */
+ * Deliberately absent: leadership transfer and lease reads (not needed yet); payload bytes; any
+ * per-group timer that fires while a group is idle and led. */
 #ifndef RAFT_RAFT_H
 #define RAFT_RAFT_H
 
@@ -67,24 +69,37 @@ struct raft_entry_info {
 };
 
 enum raft_member_role {
+    RAFT_NOT_A_MEMBER = 0, /* in one half of a joint configuration */
     RAFT_VOTER = 1,
-    RAFT_LEARNER = 2
+    RAFT_LEARNER = 2,    /* has the log, neither votes nor counts */
+    RAFT_PROMOTABLE = 3, /* a learner that the leader makes a voter when it has caught up */
 };
 
 /* A member is a node together with the disk that it was admitted with: the same node on an empty or
  * unknown disk is not that member. */
 struct raft_member {
     raft_node_id node;
-    enum raft_member_role role;
+    enum raft_member_role role; /* of a joint configuration: in the new half */
     uint64_t storage_id;
+    enum raft_member_role role_old; /* in the old half; without joint always RAFT_NOT_A_MEMBER */
 };
 
+/* A joint configuration is the old and the new one at once (C_old,new of section 6): its members
+ * are those of both, and whatever needs a majority needs one of either. */
 struct raft_config {
     uint32_t count;
+    bool joint;
     struct raft_member members[RAFT_MEMBERS_MAX];
 };
 
-/* Versioned encoding, the payload of CONFIG entries and part of snapshots. */
+/* Whether the member votes in the configuration; of a joint one, in at least one half. */
+static inline bool raft_member_votes(const struct raft_member *member)
+{
+    return member->role == RAFT_VOTER || member->role_old == RAFT_VOTER;
+}
+
+/* Versioned encoding, the payload of CONFIG entries and part of snapshots. Equal configurations
+ * have equal bytes. */
 ERR_CHECKED enum err raft_config_encode(const struct raft_config *config, struct buf *to);
 ERR_CHECKED enum err raft_config_decode(struct bytes from, struct raft_config *ret_config);
 
@@ -222,6 +237,7 @@ enum raft_input_kind {
     RAFT_IN_PROPOSE,       /* group, entries (COMMANDs; terms are ignored and set by the core) */
     RAFT_IN_READ,          /* group, tag: wants a read index */
     RAFT_IN_CAMPAIGN,      /* group: start an election now (tests, single voter) */
+    RAFT_IN_CONFIG,        /* group, config: who the members shall be; see raft_feed */
     RAFT_IN_DURABLE,       /* wal_seq: one watermark for the whole host */
     RAFT_IN_APPLIED,       /* group, index: the state machine has applied up to it */
     RAFT_IN_COMPACTED,     /* group, snapshot: a snapshot exists; the log may begin after `index` */
@@ -246,8 +262,10 @@ struct raft_input {
     uint32_t entry_count;
     uint64_t tag;
     uint64_t wal_seq;
-    raft_index index; /* APPLIED: applied; COMPACTED: first index kept in the log is index + 1 */
+    raft_index index; /* APPLIED: applied; COMPACTED: first index kept in the log is index + 1;
+                         CONFIG: config_index of the view that the target was made from; 0: any */
     const struct raft_snapshot_meta *snapshot;
+    const struct raft_config *config; /* CONFIG: the target, not joint */
     raft_node_id node;
     uint64_t storage_id;
     bool trusted; /* PEER_UP: false when the peer came back with an older boot count or a shorter
@@ -270,7 +288,22 @@ struct raft_fed {
 /* Feeds one input. ERR_OK; ERR_FULL (proposals, reads: try later); ERR_NOT_LEADER (proposals; the
  * leader, if known, is in the view); ERR_NO_LEADER (reads); ERR_NOT_FOUND (no such group);
  * ERR_BAD_INPUT (an impossible message: the peer is faulty, nothing changed). ret_fed may be NULL
- * for inputs that cannot change a log. */
+ * for inputs that cannot change a log.
+ *
+ * RAFT_IN_CONFIG answers ERR_OK when the change has begun: RAFT_FX_CONFIG_ENTRY follows, and the
+ * view tells the rest (it is done when its config is not joint and config_index <= commit; a new
+ * leader may have cut it off). What the target says:
+ *   - RAFT_PROMOTABLE is how a voter is added: the leader makes it one, by a change of its own,
+ *     when its log has caught up. Of a node that votes already it changes nothing.
+ *   - RAFT_VOTER may be given only to members on their present disk, who have the log that makes
+ *     them members: somebody who knows of no membership does not vote, and two halves that need
+ *     such a vote could never elect a leader again.
+ *   - The disk of a voter cannot be exchanged: remove it, then add the new one. A learner's can.
+ * Its errors: ERR_NOT_LEADER; ERR_FULL, try later (no entry of this term is committed, another
+ * change is under way, a new voter has not been heard of enough); ERR_CONFLICT (another
+ * configuration than `index` is active); ERR_EXISTS (it would change nothing; no entry is made);
+ * ERR_BAD_INPUT (no voter, a member twice, no node or storage id, a voter that is no member or on
+ * another disk, more than RAFT_MEMBERS_MAX members together with the old ones). */
 ERR_CHECKED enum err raft_feed(struct raft_host *host, clk_ns now, const struct raft_input *input,
                                struct raft_fed *ret_fed);
 
@@ -280,6 +313,9 @@ enum raft_effect_kind {
     /* This node leads: it appended a no-op with `term` at `index`: put it into the entry cache now.
      * Comes before everything that names it; proposals get ERR_FULL until it has been drained. */
     RAFT_FX_NOOP,
+    /* This node leads: it appended `config` (encoded, kind CONFIG) with `term` at `index`: put it
+     * into the entry cache now. Comes before everything that names it. */
+    RAFT_FX_CONFIG_ENTRY,
     RAFT_FX_WAL, /* write: hard state and/or truncate and/or entries first..last, or a snapshot mark
                     alone (has_snapshot). The engine orders: hard state, truncate, entries */
     /* msg after after_wal_seq; for APPEND with entries [first, last], see raft_sent */
@@ -313,10 +349,11 @@ struct raft_effect {
         budget_bytes;
     /* READ_*, SNAP_* */
     uint64_t tag;
-    raft_index index; /* READ_OK, SNAP_WANT, NOOP */
-    raft_term term;   /* NOOP */
+    raft_index index; /* READ_OK, SNAP_WANT, NOOP, CONFIG_ENTRY */
+    raft_term term;   /* NOOP, CONFIG_ENTRY */
     raft_node_id node;
     const struct raft_snapshot_meta *snapshot; /* WAL, SNAP_INSTALL: borrowed until the next feed */
+    const struct raft_config *config;          /* CONFIG_ENTRY: borrowed until the next feed */
 };
 
 /* Takes up to cap effects, in order; returns how many. Call until it returns 0: effects are
@@ -384,6 +421,10 @@ struct raft_view {
 /* ERR_NOT_FOUND when there is no such group. */
 ERR_CHECKED enum err raft_view(const struct raft_host *host, raft_group_id group,
                                struct raft_view *ret_view);
+/* The meta that a snapshot of everything up to index has: its configuration is the one that was
+ * active there. ERR_NOT_FOUND when there is no such group or the log does not have the index. */
+ERR_CHECKED enum err raft_meta_at(const struct raft_host *host, raft_group_id group,
+                                  raft_index index, struct raft_snapshot_meta *ret_meta);
 /* Term of an entry in the log or at the snapshot; 0 when it is outside. */
 raft_term raft_term_at(const struct raft_host *host, raft_group_id group, raft_index index);
 const char *raft_role_name(enum raft_role role);

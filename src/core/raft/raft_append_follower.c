@@ -148,7 +148,11 @@ void raft_commit_to(struct raft_group *g, raft_index index)
 {
     CHECK(index <= g->log.last);
     if (index > g->commit) {
+        bool settles = g->commit < raft_configs_active(&g->configs)->index;
         g->commit = index;
+        if (settles) {
+            raft_group_find_self(g);
+        }
         raft_touch(g);
     }
 }

@@ -249,6 +249,7 @@ enum err raft_on_append_reply(struct raft_group *g, clk_ns now, const struct raf
         on_reject(g, p, msg);
     } else {
         on_ack(g, p, msg->index);
+        raft_catch_up(g, p, now);
     }
     return ERR_OK;
 }

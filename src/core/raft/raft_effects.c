@@ -4,8 +4,9 @@
  * never copies, so everything that came since the last drain shares one write and one message per
  * peer.
  *
- * Order: role and configuration first; then the leader's no-op; then the disk; only then messages,
- * because what they promise must have its write in front of them. */
+ * Order: role and configuration first; then what the leader appends by itself, its no-op and
+ * configurations; then the disk; only then messages, because what they promise must have its write
+ * in front of them. */
 #include "raft/raft_priv.h"
 
 static uint64_t next_write(struct raft_group *g, clk_ns now, raft_index last)
@@ -178,7 +179,7 @@ static bool news_effect(struct raft_group *g, struct raft_effect *fx)
         fx->term = g->term;
         return true;
     }
-    return false;
+    return raft_config_effect(g, fx);
 }
 
 bool raft_group_effect(struct raft_group *g, clk_ns now, struct raft_effect *fx)
@@ -188,6 +189,10 @@ bool raft_group_effect(struct raft_group *g, clk_ns now, struct raft_effect *fx)
         return true;
     }
     raft_reads_flush(g, now);
-    return outbox_effect(g, fx) || peers_effect(g, now, fx) || raft_read_effect(g, fx) ||
-           apply_effect(g, fx);
+    if (outbox_effect(g, fx) || peers_effect(g, now, fx) || raft_read_effect(g, fx) ||
+        apply_effect(g, fx)) {
+        return true;
+    }
+    /* Last, so that the others have been told what a leader that leaves has committed. */
+    return raft_leave_office(g, now) && news_effect(g, fx);
 }

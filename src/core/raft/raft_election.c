@@ -31,10 +31,13 @@ void raft_arm_election(struct raft_group *g, clk_ns now)
 }
 
 /* Learners, other disks and damaged logs never campaign; nor does a disk that hangs, because its
- * own vote could not become durable. */
+ * own vote could not become durable. Dissertation 4.2.2: "a server that is not part of its own
+ * latest configuration should still start new elections, as it might still be needed until the Cnew
+ * entry is committed": it alone may have the log that the others need. It does not count its own
+ * vote then (raft_quorum_reached). */
 static bool may_campaign(const struct raft_group *g, clk_ns now)
 {
-    return g->self_voter && !g->repairing && !raft_disk_stalled(g->host, now) &&
+    return g->self_stands && !g->repairing && !raft_disk_stalled(g->host, now) &&
            raft_log_has_room(&g->log, 1);
 }
 
@@ -73,7 +76,7 @@ static void ask_voters(struct raft_group *g)
     g->ballot = raft_mint_token(g);
     for (uint32_t i = 0; i < g->peer_count; i++) {
         g->peers[i].granted = false;
-        g->peers[i].ask = g->peers[i].role == RAFT_VOTER;
+        g->peers[i].ask = g->peers[i].votes;
     }
 }
 
@@ -125,6 +128,7 @@ void raft_become_follower(struct raft_group *g, clk_ns now, raft_term term, raft
         g->role = RAFT_FOLLOWER;
         g->role_changed = true;
         g->noop_wanted = false;
+        g->wanted.count = 0;
         g->term_start = 0;
         g->size_count = 0;
         g->uncommitted_bytes = 0;
@@ -202,7 +206,7 @@ void raft_campaign(struct raft_group *g, clk_ns now)
 void raft_election_timeout(struct raft_group *g, clk_ns now)
 {
     raft_campaign(g, now);
-    if (!g->self_voter || g->repairing) {
+    if (!g->self_stands || g->repairing) {
         g->election_at = CLK_NEVER; /* armed again by the next append or configuration */
     }
 }

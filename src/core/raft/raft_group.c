@@ -91,13 +91,39 @@ void raft_touch(struct raft_group *g)
     heap_set(&g->host->timers, &g->timer, raft_group_deadline(g));
 }
 
-void raft_group_config_changed(struct raft_group *g)
+/* What a configuration says of this node on this disk. */
+static struct raft_member self_in(const struct raft_group *g, const struct raft_config *config)
 {
-    const struct raft_config *config = &raft_configs_active(&g->configs)->config;
     const struct raft_member *self = raft_config_find(config, g->host->cfg.self);
     bool same_disk = self != NULL && self->storage_id == g->host->cfg.storage_id;
-    g->self_member = same_disk;
-    g->self_voter = same_disk && self->role == RAFT_VOTER;
+    return same_disk ? *self : (struct raft_member){0};
+}
+
+void raft_group_find_self(struct raft_group *g)
+{
+    const struct raft_config_history *history = &g->configs;
+    struct raft_member self = self_in(g, &raft_configs_active(history)->config);
+    g->self_role = self.role;
+    g->self_role_old = self.role_old;
+    g->self_voter = raft_member_votes(&self);
+    g->self_member = false;
+    g->self_stands = false;
+    /* Down to the newest one that is known to be committed: the log may fall back to those. */
+    bool superseded = false;
+    for (uint32_t i = history->count; i > 0 && !superseded; i--) {
+        self = self_in(g, &history->items[i - 1].config);
+        g->self_member = g->self_member || self.node != 0;
+        g->self_stands = g->self_stands || raft_member_votes(&self);
+        superseded = history->items[i - 1].index <= g->commit;
+    }
+    if (!g->self_stands && (g->role == RAFT_PRECANDIDATE || g->role == RAFT_CANDIDATE)) {
+        raft_become_follower(g, g->host->now, g->term, 0);
+    }
+}
+
+void raft_group_config_changed(struct raft_group *g)
+{
+    raft_group_find_self(g);
     g->config_changed = true;
     raft_peers_rebuild(g);
     if (g->role != RAFT_LEADER && g->election_at == CLK_NEVER) {

@@ -202,6 +202,8 @@ static enum err feed_group(struct raft_group *g, clk_ns now, const struct raft_i
             raft_campaign(g, now);
         }
         return ERR_OK;
+    case RAFT_IN_CONFIG:
+        return raft_on_config(g, input);
     case RAFT_IN_APPLIED:
         return raft_on_applied(g, input->index);
     case RAFT_IN_COMPACTED:

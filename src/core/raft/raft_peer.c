@@ -37,8 +37,7 @@ const struct raft_known_peer *raft_known_find(const struct raft_host *host, raft
 static bool word_counts(const struct raft_host *host, const struct raft_progress *p)
 {
     const struct raft_known_peer *known = raft_known_find(host, p->node);
-    return p->role == RAFT_VOTER && known != NULL && known->trusted &&
-           known->storage_id == p->pinned_storage;
+    return p->votes && known != NULL && known->trusted && known->storage_id == p->pinned_storage;
 }
 
 bool raft_peer_acceptable(const struct raft_group *g, raft_node_id node)
@@ -105,6 +104,9 @@ void raft_peers_reset_for_term(struct raft_group *g, clk_ns now)
         p->token_acked = 0;
         p->commit_sent = 0;
         p->snapshot_index = 0;
+        p->round_target = g->log.last + 1; /* the no-op of this term ends the first round */
+        p->round_start = now;
+        p->round_fast = false;
         p->last_heard = now; /* the grace that the quorum check needs */
         p->heartbeat_at = now + g->host->cfg.heartbeat;
     }
@@ -138,6 +140,8 @@ static void add_new_peers(struct raft_group *g, const struct raft_config *config
         struct raft_progress *p = &g->peers[g->peer_count++];
         *p = (struct raft_progress){.node = member->node, .state = RAFT_PROBE, .out = ring};
         p->next = g->log.last + 1;
+        p->round_target = g->log.last;
+        p->round_start = g->host->now;
         p->last_heard = g->host->now;
         p->heartbeat_at = g->host->now;
     }
@@ -158,6 +162,8 @@ void raft_peers_rebuild(struct raft_group *g)
     for (uint32_t i = 0; i < g->peer_count; i++) {
         const struct raft_member *member = raft_config_find(config, g->peers[i].node);
         g->peers[i].role = member->role;
+        g->peers[i].role_old = member->role_old;
+        g->peers[i].votes = raft_member_votes(member);
         g->peers[i].pinned_storage = member->storage_id;
         g->peers[i].counts = word_counts(g->host, &g->peers[i]);
     }
@@ -208,7 +214,7 @@ enum err raft_on_peer_up(struct raft_host *host, clk_ns now, const struct raft_i
             p->token_min = raft_mint_token(g);
         }
         bool asking = g->role == RAFT_PRECANDIDATE || g->role == RAFT_CANDIDATE;
-        p->ask = asking && p->role == RAFT_VOTER && !p->granted;
+        p->ask = asking && p->votes && !p->granted;
         if (g->role == RAFT_LEADER) {
             raft_peer_restart(g, p);
             p->heartbeat_at = now;
@@ -258,17 +264,26 @@ uint64_t raft_value_granted(const struct raft_progress *p)
     return p->counts && p->granted ? 1 : 0;
 }
 
-uint64_t raft_quorum_reached(const struct raft_group *g, uint64_t own, raft_progress_value *value)
+/* The majority of one half of a joint configuration, or of the only one. */
+static uint64_t half_reached(const struct raft_group *g, bool old, uint64_t own,
+                             raft_progress_value *value)
 {
     uint64_t values[RAFT_MEMBERS_MAX + 1]; /* descending, one per voter heard of */
     uint32_t count = 0;
-    uint32_t voters = raft_config_voters(&raft_configs_active(&g->configs)->config);
+    uint32_t voters = 0;
+    const struct raft_config *config = &raft_configs_active(&g->configs)->config;
+    for (uint32_t i = 0; i < config->count; i++) {
+        const struct raft_member *member = &config->members[i];
+        voters += (old ? member->role_old : member->role) == RAFT_VOTER ? 1 : 0;
+    }
     for (uint32_t i = 0; i <= g->peer_count; i++) {
-        bool self = i == g->peer_count;
-        if (self ? !g->self_voter : g->peers[i].role != RAFT_VOTER) {
+        const struct raft_progress *p = i < g->peer_count ? &g->peers[i] : NULL;
+        enum raft_member_role role = p == NULL ? g->self_role : p->role;
+        enum raft_member_role role_old = p == NULL ? g->self_role_old : p->role_old;
+        if ((old ? role_old : role) != RAFT_VOTER) {
             continue;
         }
-        uint64_t v = self ? own : value(&g->peers[i]);
+        uint64_t v = p == NULL ? own : value(p);
         uint32_t at = count++;
         while (at > 0 && values[at - 1] < v) {
             values[at] = values[at - 1];
@@ -278,4 +293,16 @@ uint64_t raft_quorum_reached(const struct raft_group *g, uint64_t own, raft_prog
     }
     /* A majority of n is n / 2 + 1 of them: the value at place n / 2, counted from 0. */
     return voters / 2 < count ? values[voters / 2] : 0;
+}
+
+uint64_t raft_quorum_reached(const struct raft_group *g, uint64_t own, raft_progress_value *value)
+{
+    uint64_t reached = half_reached(g, false, own, value);
+    if (!raft_configs_active(&g->configs)->config.joint) {
+        return reached;
+    }
+    /* Section 6: "agreement (for elections and entry commitment) requires separate majorities from
+     * both the old and new configurations". */
+    uint64_t reached_old = half_reached(g, true, own, value);
+    return reached < reached_old ? reached : reached_old;
 }

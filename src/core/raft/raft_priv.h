@@ -3,6 +3,7 @@
  * Place: core/raft, private. Read in this order to learn Raft from the code:
  *   raft_log.c              what a replica remembers of its log: runs of equal terms
  *   raft_config.c           who the members are, active from the moment the entry is appended
+ *   raft_members.c          changing who they are: joint consensus, catching up, leaving
  *   raft_election.c         pre-vote, votes, becoming leader or follower
  *   raft_append_leader.c    replication as the leader sees it, and the commit rule
  *   raft_append_follower.c  the consistency check, and what an acknowledgement promises
@@ -20,7 +21,8 @@
  *      snapshot is being written.
  *   2. Terms never fall along the log, and the last one is <= the current term.
  *   3. A leader's peers: match < next <= last + 1.
- *   4. done <= sent <= count in the read queue; tokens never fall along it. */
+ *   4. done <= sent <= count in the read queue; tokens never fall along it.
+ *   5. A joint configuration is followed by its own new half and by nothing else. */
 #ifndef RAFT_RAFT_PRIV_H
 #define RAFT_RAFT_PRIV_H
 
@@ -103,9 +105,21 @@ void raft_configs_compact(struct raft_config_history *history, raft_index index)
 void raft_configs_reset(struct raft_config_history *history, raft_index index,
                         const struct raft_config *config);
 const struct raft_member *raft_config_find(const struct raft_config *config, raft_node_id node);
+/* Members that vote in the configuration, in one half at least. */
 uint32_t raft_config_voters(const struct raft_config *config);
-/* Whether every member has a node, a role and a storage id, and none comes twice. */
+/* Whether every member has a node, a role and a storage id, and none comes twice; of a joint one
+ * also whether both halves have a voter. */
 bool raft_config_valid(const struct raft_config *config);
+/* The newest configuration at or before index, which is at or after base. */
+const struct raft_config_at *raft_configs_at(const struct raft_config_history *history,
+                                             raft_index index);
+/* C_old,new. False when both together have too many members. */
+bool raft_config_join(const struct raft_config *old, const struct raft_config *target,
+                      struct raft_config *ret_joint);
+/* C_new of a joint configuration. */
+void raft_config_leave(const struct raft_config *joint, struct raft_config *ret_config);
+/* Whether both name the same members in the same roles on the same disks. */
+bool raft_config_same(const struct raft_config *a, const struct raft_config *b);
 
 static inline const struct raft_config_at *
 raft_configs_active(const struct raft_config_history *history)
@@ -126,10 +140,12 @@ struct raft_in_flight {
 struct raft_progress {
     raft_node_id node;
     enum raft_member_role role;
-    uint64_t pinned_storage; /* by the active configuration */
-    bool counts;             /* voter, trusted, and on the disk that the configuration names */
-    bool ask;                /* a (pre-)vote request is to be sent */
-    bool granted;            /* its answer to the current (pre-)election */
+    enum raft_member_role role_old; /* while the configuration is joint */
+    uint64_t pinned_storage;        /* by the active configuration */
+    bool votes;                     /* in the configuration, or in a half of it */
+    bool counts;  /* votes, is trusted, and on the disk that the configuration names */
+    bool ask;     /* a (pre-)vote request is to be sent */
+    bool granted; /* its answer to the current (pre-)election */
     /* replication */
     enum raft_progress_state state;
     bool paused;      /* PROBE: one message is out, wait for its answer or the heartbeat */
@@ -147,6 +163,9 @@ struct raft_progress {
     uint64_t repair_token;      /* repairing: the round that must be confirmed first */
     uint64_t token_min;         /* acknowledgements of older rounds describe a log that is gone */
     uint64_t token_acked;       /* newest round that it answered */
+    raft_index round_target;    /* catching up: the round ends when it has this */
+    clk_ns round_start;         /* and began then */
+    bool round_fast;            /* the round before it ended within an election timeout */
     clk_ns last_heard;          /* its last answer in this term */
     clk_ns heartbeat_at;        /* when something must be sent at the latest */
     struct raft_in_flight *out; /* ring of cfg.inflight_msgs_max */
@@ -208,17 +227,21 @@ struct raft_group {
     raft_node_id leader; /* of this term, when in contact with it; 0: none */
     raft_index commit;
     raft_index applied;
-    raft_index apply_next; /* first index not handed to the state machine */
-    raft_index durable;    /* this disk has the log up to here */
-    clk_ns leader_contact; /* last append from the leader */
-    clk_ns election_at;    /* when to start a pre-vote; CLK_NEVER: not armed */
-    clk_ns check_at;       /* leader: next check of the quorum's contact */
-    raft_index term_start; /* leader: index of its no-op */
-    bool noop_wanted;      /* leader: the no-op is appended by the next drain */
-    bool self_member;      /* the active configuration names this node on this disk */
-    bool self_voter;       /* and as a voter */
-    uint64_t token;        /* newest round minted */
-    uint64_t ballot;       /* names this candidacy: answers to an earlier one do not count */
+    raft_index apply_next;           /* first index not handed to the state machine */
+    raft_index durable;              /* this disk has the log up to here */
+    clk_ns leader_contact;           /* last append from the leader */
+    clk_ns election_at;              /* when to start a pre-vote; CLK_NEVER: not armed */
+    clk_ns check_at;                 /* leader: next check of the quorum's contact */
+    raft_index term_start;           /* leader: index of its no-op */
+    bool noop_wanted;                /* leader: the no-op is appended by the next drain */
+    enum raft_member_role self_role; /* of this node on this disk, in the active configuration */
+    enum raft_member_role self_role_old;
+    bool self_voter;           /* in the active configuration, or in a half of it */
+    bool self_member;          /* in it, or in one that is not known to be superseded */
+    bool self_stands;          /* likewise as a voter: may campaign */
+    struct raft_config wanted; /* leader: appended by the next drain; no members: none */
+    uint64_t token;            /* newest round minted */
+    uint64_t ballot;           /* names this candidacy: answers to an earlier one do not count */
     uint64_t uncommitted_bytes;
 
     /* what the next drain has to say */
@@ -297,6 +320,8 @@ void raft_group_tick(struct raft_group *g, clk_ns now);
 /* A new active configuration: who this node is in it, and a progress record for each other
  * member. */
 void raft_group_config_changed(struct raft_group *g);
+/* The active configuration or what is known to be committed of it changed: who this node is. */
+void raft_group_find_self(struct raft_group *g);
 /* Everything up to wal_seq is on the disk. */
 void raft_group_durable(struct raft_group *g, clk_ns now, uint64_t wal_seq);
 /* Notes a write handed out that holds the log up to `last`. */
@@ -332,7 +357,8 @@ void raft_peer_ack_in_flight(struct raft_group *g, struct raft_progress *p, raft
 
 typedef uint64_t raft_progress_value(const struct raft_progress *p);
 
-/* The largest value that a majority of the voters has reached; own is this node's, if it votes. */
+/* The largest value that a majority of the voters has reached, while the configuration is joint one
+ * of either half; own is this node's, if it votes. */
 uint64_t raft_quorum_reached(const struct raft_group *g, uint64_t own, raft_progress_value *value);
 uint64_t raft_value_match(const struct raft_progress *p);
 uint64_t raft_value_token(const struct raft_progress *p);
@@ -355,6 +381,16 @@ enum err raft_on_prevote(struct raft_group *g, clk_ns now, const struct raft_msg
 enum err raft_on_vote(struct raft_group *g, clk_ns now, const struct raft_msg *msg);
 enum err raft_on_prevote_reply(struct raft_group *g, clk_ns now, const struct raft_msg *msg);
 enum err raft_on_vote_reply(struct raft_group *g, clk_ns now, const struct raft_msg *msg);
+
+/* ---- raft_members.c ------------------------------------------------------------------------ */
+
+enum err raft_on_config(struct raft_group *g, const struct raft_input *input);
+/* Leader: an acknowledgement of this peer has come. */
+void raft_catch_up(struct raft_group *g, struct raft_progress *p, clk_ns now);
+/* Leader: appends the configuration that is due, if any. */
+bool raft_config_effect(struct raft_group *g, struct raft_effect *fx);
+/* Steps down when the committed configuration has no vote for this leader. Whether it did. */
+bool raft_leave_office(struct raft_group *g, clk_ns now);
 
 /* ---- raft_append_leader.c ------------------------------------------------------------------ */
 

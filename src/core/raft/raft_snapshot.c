@@ -25,6 +25,8 @@ enum err raft_on_compacted(struct raft_group *g, const struct raft_input *input)
     }
     CHECK(meta->index <= g->applied && input->index <= meta->index);
     CHECK(raft_log_term(&g->log, meta->index) == meta->term);
+    const struct raft_config_at *at = raft_configs_at(&g->configs, meta->index);
+    CHECK(at->index == meta->config_index && raft_config_same(&at->config, &meta->config));
     g->snapshot = *meta;
     if (input->index > g->log.base) {
         CHECK(input->index < g->wal_next);

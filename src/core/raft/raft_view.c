@@ -67,6 +67,20 @@ enum err raft_view(const struct raft_host *host, raft_group_id group, struct raf
     return ERR_OK;
 }
 
+enum err raft_meta_at(const struct raft_host *host, raft_group_id group, raft_index index,
+                      struct raft_snapshot_meta *ret_meta)
+{
+    const struct raft_group *g = raft_group_of(host, group);
+    raft_term term = g == NULL ? 0 : raft_log_term(&g->log, index);
+    if (term == 0) {
+        return ERR_NOT_FOUND;
+    }
+    const struct raft_config_at *at = raft_configs_at(&g->configs, index);
+    *ret_meta = (struct raft_snapshot_meta){
+        .index = index, .term = term, .config_index = at->index, .config = at->config};
+    return ERR_OK;
+}
+
 raft_term raft_term_at(const struct raft_host *host, raft_group_id group, raft_index index)
 {
     const struct raft_group *g = raft_group_of(host, group);
@@ -115,6 +129,12 @@ static uint64_t group_fingerprint(const struct raft_group *g)
         g->write_count,
         g->outbox_count,
         raft_configs_active(&g->configs)->index,
+        raft_configs_active(&g->configs)->config.joint,
+        g->wanted.count,
+        g->self_role,
+        g->self_role_old,
+        g->self_member,
+        g->self_stands,
         g->log.run_count,
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
@@ -123,9 +143,10 @@ static uint64_t group_fingerprint(const struct raft_group *g)
     for (uint32_t i = 0; i < g->peer_count; i++) {
         const struct raft_progress *p = &g->peers[i];
         const uint64_t facts[] = {
-            p->node,       p->state,        p->match,     p->next,      p->paused,
-            p->force,      p->granted,      p->counts,    p->repairing, p->token_acked,
-            p->last_heard, p->heartbeat_at, p->out_count, p->out_bytes, p->commit_sent,
+            p->node,       p->state,        p->match,        p->next,        p->paused,
+            p->force,      p->granted,      p->counts,       p->repairing,   p->token_acked,
+            p->last_heard, p->heartbeat_at, p->out_count,    p->out_bytes,   p->commit_sent,
+            p->role,       p->role_old,     p->round_target, p->round_start, p->round_fast,
         };
         for (size_t k = 0; k < sizeof(facts) / sizeof(facts[0]); k++) {
             mix(&h, facts[k]);
@@ -168,6 +189,33 @@ static void check_log(const struct raft_group *g)
     CHECK(g->configs.count >= 1 && raft_configs_active(&g->configs)->index <= log->last);
 }
 
+static void check_members(const struct raft_group *g)
+{
+    const struct raft_config_history *history = &g->configs;
+    const struct raft_config *config = &raft_configs_active(history)->config;
+    for (uint32_t i = 0; i < history->count; i++) {
+        const struct raft_config_at *at = &history->items[i];
+        CHECK(raft_config_valid(&at->config));
+        CHECK(i == 0 || at->index > history->items[i - 1].index);
+        if (at->config.joint && i + 1 < history->count) {
+            struct raft_config next;
+            raft_config_leave(&at->config, &next);
+            CHECK(raft_config_same(&history->items[i + 1].config, &next));
+        }
+    }
+    CHECK(g->self_voter == (g->self_role == RAFT_VOTER || g->self_role_old == RAFT_VOTER));
+    CHECK(g->self_stands || !g->self_voter);
+    uint32_t named = raft_config_find(config, g->host->cfg.self) != NULL ? 1 : 0;
+    CHECK(g->peer_count + named == config->count);
+    for (uint32_t i = 0; i < g->peer_count; i++) {
+        const struct raft_progress *p = &g->peers[i];
+        const struct raft_member *member = raft_config_find(config, p->node);
+        CHECK(member != NULL && member->role == p->role && member->role_old == p->role_old);
+        CHECK(member->storage_id == p->pinned_storage && p->votes == raft_member_votes(member));
+    }
+    CHECK(g->wanted.count == 0 || (g->role == RAFT_LEADER && g->wanted.joint && !config->joint));
+}
+
 static void check_indices(const struct raft_group *g)
 {
     CHECK(g->log.base < g->apply_next && g->apply_next - 1 <= g->commit);
@@ -188,7 +236,9 @@ static void check_role(const struct raft_group *g)
 {
     const struct raft_host *host = g->host;
     CHECK((g->leader == host->cfg.self) == (g->role == RAFT_LEADER));
-    CHECK(g->role == RAFT_FOLLOWER || (g->self_voter && !g->repairing));
+    CHECK(g->role == RAFT_FOLLOWER || !g->repairing);
+    /* Not a leader: one that is leaving still has to tell the others. */
+    CHECK(g->role == RAFT_FOLLOWER || g->role == RAFT_LEADER || g->self_stands);
     if (g->role == RAFT_CANDIDATE || g->role == RAFT_LEADER) {
         CHECK(g->vote == host->cfg.self);
     }
@@ -210,6 +260,7 @@ void raft_check(const struct raft_host *host)
     MAP_FOREACH (node, &host->groups) {
         const struct raft_group *g = CONTAINER_OF(node, struct raft_group, by_id);
         check_log(g);
+        check_members(g);
         check_indices(g);
         check_role(g);
         CHECK(g->reads.done <= g->reads.sent && g->reads.sent <= g->reads.count);

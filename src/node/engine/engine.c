@@ -367,18 +367,7 @@ raft_index engine_snapshot_floor(const struct engine *engine, raft_group_id grou
 enum err engine_snapshot_meta(const struct engine *engine, raft_group_id group, raft_index applied,
                               struct raft_snapshot_meta *ret_meta)
 {
-    struct raft_view view;
-    enum err err = raft_view(engine->raft, group, &view);
-    if (err != ERR_OK) {
-        return err;
-    }
-    raft_term term = raft_term_at(engine->raft, group, applied);
-    if (term == 0 || view.config_index > applied) {
-        return ERR_NOT_FOUND;
-    }
-    *ret_meta = (struct raft_snapshot_meta){
-        .index = applied, .term = term, .config_index = view.config_index, .config = view.config};
-    return ERR_OK;
+    return raft_meta_at(engine->raft, group, applied, ret_meta);
 }
 
 /* ---- the turn -------------------------------------------------------------------------------- */

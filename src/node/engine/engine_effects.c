@@ -70,6 +70,28 @@ static void on_noop(struct engine *engine, struct engine_group *group,
                                                               .kind = RAFT_ENTRY_NOOP});
 }
 
+/* The core knows configurations, the cache has what is written of them. */
+static void on_config_entry(struct engine *engine, struct engine_group *group,
+                            const struct raft_effect *effect)
+{
+    CHECK(effect->index == group->cache.last + 1);
+    if (engine->wall_ms > group->last_time_ms) {
+        group->last_time_ms = engine->wall_ms;
+    }
+    struct buf encoded;
+    buf_init(&encoded, RAFT_CONFIG_BYTES_MAX);
+    enum err err = raft_config_encode(effect->config, &encoded);
+    CHECK(err == ERR_OK);
+    uint64_t before = group->cache.end_bytes;
+    engine_cache_append(&group->cache, &(struct cached_entry){.term = effect->term,
+                                                              .time_ms = group->last_time_ms,
+                                                              .payload = encoded.data,
+                                                              .size = (uint32_t)encoded.len,
+                                                              .kind = RAFT_ENTRY_CONFIG});
+    group->log_bytes += group->cache.end_bytes - before;
+    buf_done(&encoded);
+}
+
 /* ---- WAL ------------------------------------------------------------------------------------- */
 
 static struct wal_entry *scratch_for(struct engine *engine, size_t count)
@@ -187,6 +209,9 @@ static bool carry_out(struct engine *engine, const struct raft_effect *effect)
         return on_wal(engine, group, effect);
     case RAFT_FX_NOOP:
         on_noop(engine, group, effect);
+        break;
+    case RAFT_FX_CONFIG_ENTRY:
+        on_config_entry(engine, group, effect);
         break;
     case RAFT_FX_SEND:
         engine_send_msg(engine, effect);

@@ -44,7 +44,7 @@ static const char *role_of(const struct raft_config *config, uint32_t node)
 {
     for (uint32_t i = 0; i < config->count; i++) {
         if (config->members[i].node == node) {
-            return config->members[i].role == RAFT_VOTER ? "voter" : "learner";
+            return raft_member_votes(&config->members[i]) ? "voter" : "learner";
         }
     }
     return "none";

@@ -313,7 +313,7 @@ static enum err render_peers(struct consul_read *read, struct consul_view *view)
     json_out_array(view->out);
     const struct raft_config *config = &status->meta.config;
     for (uint32_t i = 0; i < config->count; i++) {
-        if (config->members[i].role == RAFT_VOTER) {
+        if (raft_member_votes(&config->members[i])) {
             json_out_bytes(view->out, peer_address(view, config->members[i].node));
         }
     }

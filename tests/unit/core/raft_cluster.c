@@ -73,22 +73,33 @@ struct raft_view rc_view(struct rc *c, raft_node_id node, raft_group_id group)
     return view;
 }
 
-static uint32_t disks_with(struct rc *c, raft_group_id group, raft_index index)
+static bool disk_has(struct rc *c, raft_node_id node, raft_group_id group, raft_index index)
 {
     const struct rc_entry *entry = &c->committed[group][index];
+    const struct rc_disk *disk = &c->nodes[node].disks[group];
+    const struct rc_entry *mine = log_at(&disk->log, index);
+    bool has = disk->snapshot.index >= index || (mine != NULL && same_entry(mine, entry));
+    /* An acknowledgement from before the damage may come late: the disk owes the entry, and its
+     * node does not vote before it has it again. */
+    return has || c->nodes[node].damaged[group] || disk->hard_state.repairing;
+}
+
+/* Of the voters in a half of the configuration. */
+static bool majority_has(struct rc *c, raft_group_id group, raft_index index,
+                         const struct raft_config *config, bool old)
+{
+    uint32_t voters = 0;
     uint32_t disks = 0;
-    for (uint32_t i = 1; i <= c->options.nodes; i++) {
-        const struct raft_member *member = &c->config.members[i - 1];
-        struct rc_disk *disk = &c->nodes[i].disks[group];
-        const struct rc_entry *mine = log_at(&disk->log, index);
-        bool has = disk->snapshot.index >= index || (mine != NULL && same_entry(mine, entry));
-        /* An acknowledgement from before the damage may come late: the disk owes the entry, and its
-         * node does not vote before it has it again. */
-        has = has || c->nodes[i].damaged[group] || disk->hard_state.repairing;
-        bool counts = member->role == RAFT_VOTER && member->storage_id == c->nodes[i].storage_id;
-        disks += has && counts ? 1 : 0;
+    for (uint32_t i = 0; i < config->count; i++) {
+        const struct raft_member *member = &config->members[i];
+        if ((old ? member->role_old : member->role) != RAFT_VOTER) {
+            continue;
+        }
+        voters++;
+        bool same_disk = member->storage_id == c->nodes[member->node].storage_id;
+        disks += same_disk && disk_has(c, member->node, group, index) ? 1 : 0;
     }
-    return disks;
+    return disks > voters / 2;
 }
 
 /* State Machine Safety, and: committed means on a majority of disks. */
@@ -106,7 +117,8 @@ static void judge_commit(struct rc *c, raft_node_id node, raft_group_id group,
         c->committed[group][index] = *entry;
         c->committed_in[group][index] = view->term;
         c->commit[group] = index;
-        if (disks_with(c, group, index) <= c->options.voters / 2) {
+        bool old_half = !view->config.joint || majority_has(c, group, index, &view->config, true);
+        if (!old_half || !majority_has(c, group, index, &view->config, false)) {
             fail_msg("entry %lu of group %u is committed without a majority of disks", index,
                      group);
         }
@@ -159,6 +171,16 @@ static void judge_matching(struct rc *c, raft_node_id node, raft_group_id group)
             }
             agreed = agreed || x->term == y->term;
         }
+    }
+}
+
+/* Before the drain, which may append a configuration: what the feed has committed was committed by
+ * the one that is active now. */
+static void judge_commits(struct rc *c, raft_node_id node)
+{
+    for (raft_group_id group = 1; group <= c->options.groups; group++) {
+        struct raft_view view = rc_view(c, node, group);
+        judge_commit(c, node, group, &view);
     }
 }
 
@@ -365,6 +387,20 @@ static void read_done(struct rc *c, raft_node_id id, const struct raft_effect *f
     (void)c;
 }
 
+/* Place in rc.configs, from the encoded bytes: what does not survive them is lost here too. */
+static uint64_t keep_config(struct rc *c, const struct raft_config *config)
+{
+    struct buf b;
+    struct raft_config back;
+    buf_init(&b, RAFT_CONFIG_BYTES_MAX);
+    assert_int_equal(raft_config_encode(config, &b), ERR_OK);
+    assert_int_equal(raft_config_decode(buf_bytes(&b), &back), ERR_OK);
+    buf_done(&b);
+    assert_true(c->config_count < RC_CONFIGS_MAX);
+    c->configs[c->config_count] = back;
+    return c->config_count++;
+}
+
 static void carry_out(struct rc *c, raft_node_id id, const struct raft_effect *fx)
 {
     struct rc_node *n = &c->nodes[id];
@@ -374,6 +410,12 @@ static void carry_out(struct rc *c, raft_node_id id, const struct raft_effect *f
         assert_int_equal(fx->index, log_last(&n->cache[fx->group]) + 1);
         log_append(&n->cache[fx->group],
                    &(struct rc_entry){.term = fx->term, .kind = RAFT_ENTRY_NOOP});
+        return;
+    case RAFT_FX_CONFIG_ENTRY:
+        assert_int_equal(fx->index, log_last(&n->cache[fx->group]) + 1);
+        log_append(&n->cache[fx->group], &(struct rc_entry){.term = fx->term,
+                                                            .kind = RAFT_ENTRY_CONFIG,
+                                                            .value = keep_config(c, fx->config)});
         return;
     case RAFT_FX_WAL:
         write_disk(c, id, fx);
@@ -448,6 +490,7 @@ enum err rc_feed(struct rc *c, raft_node_id node, const struct raft_input *input
     } else {
         log_truncate(&n->cache[group], fed.truncated_from);
     }
+    judge_commits(c, node);
     return err;
 }
 
@@ -455,17 +498,19 @@ enum err rc_feed(struct rc *c, raft_node_id node, const struct raft_input *input
 static enum err feed_entries(struct rc *c, raft_node_id node, struct raft_input *in,
                              const struct rc_entry *entries, uint32_t count)
 {
-    static uint8_t config_bytes[RAFT_CONFIG_BYTES_MAX];
     struct buf b;
-    buf_init(&b, sizeof(config_bytes));
-    assert_int_equal(raft_config_encode(&c->config, &b), ERR_OK);
+    buf_init(&b, (size_t)RC_BATCH_MAX * RAFT_CONFIG_BYTES_MAX);
+    assert_int_equal(buf_reserve(&b, (size_t)RC_BATCH_MAX * RAFT_CONFIG_BYTES_MAX), ERR_OK);
     struct raft_entry_info infos[RC_BATCH_MAX];
     for (uint32_t i = 0; i < count; i++) {
-        bool config = entries[i].kind == RAFT_ENTRY_CONFIG;
-        infos[i] = (struct raft_entry_info){.term = entries[i].term,
-                                            .size = config ? (uint32_t)b.len : 8,
-                                            .kind = entries[i].kind,
-                                            .config_bytes = config ? b.data : NULL};
+        infos[i] =
+            (struct raft_entry_info){.term = entries[i].term, .size = 8, .kind = entries[i].kind};
+        if (entries[i].kind == RAFT_ENTRY_CONFIG) {
+            size_t before = b.len;
+            assert_int_equal(raft_config_encode(&c->configs[entries[i].value], &b), ERR_OK);
+            infos[i].size = (uint32_t)(b.len - before);
+            infos[i].config_bytes = b.data + before;
+        }
     }
     in->entries = infos;
     in->entry_count = count;
@@ -485,6 +530,7 @@ static enum err feed_entries(struct rc *c, raft_node_id node, struct raft_input 
         log_append(&n->cache[group], &entry);
     }
     buf_done(&b);
+    judge_commits(c, node);
     return err;
 }
 
@@ -497,6 +543,22 @@ enum err rc_propose(struct rc *c, raft_node_id node, raft_group_id group, uint32
     }
     struct raft_input in = {.kind = RAFT_IN_PROPOSE, .group = group};
     enum err err = feed_entries(c, node, &in, entries, count);
+    drain(c, node);
+    return err;
+}
+
+enum err rc_change(struct rc *c, raft_node_id node, raft_group_id group,
+                   const enum raft_member_role *roles)
+{
+    struct raft_config target = {.count = 0};
+    for (uint32_t i = 1; i <= c->options.nodes; i++) {
+        if (roles[i - 1] != RAFT_NOT_A_MEMBER) {
+            target.members[target.count++] = (struct raft_member){
+                .node = i, .role = roles[i - 1], .storage_id = c->nodes[i].storage_id};
+        }
+    }
+    struct raft_input in = {.kind = RAFT_IN_CONFIG, .group = group, .config = &target};
+    enum err err = rc_feed(c, node, &in);
     drain(c, node);
     return err;
 }
@@ -685,10 +747,67 @@ raft_node_id rc_elect(struct rc *c, raft_group_id group)
     return rc_leader(c, group);
 }
 
+enum raft_member_role rc_role(struct rc *c, raft_group_id group, raft_node_id node)
+{
+    struct raft_view view = rc_view(c, rc_elect(c, group), group);
+    for (uint32_t i = 0; i < view.config.count; i++) {
+        if (view.config.members[i].node == node) {
+            return view.config.members[i].role;
+        }
+    }
+    return RAFT_NOT_A_MEMBER;
+}
+
+static bool settled(struct rc *c, raft_group_id group, uint32_t voters)
+{
+    raft_node_id leader = rc_leader(c, group);
+    if (leader == 0) {
+        return false;
+    }
+    struct raft_view view = rc_view(c, leader, group);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < view.config.count; i++) {
+        count += view.config.members[i].role == RAFT_VOTER ? 1 : 0;
+    }
+    return view.is_voter && !view.config.joint && view.config_index <= view.commit &&
+           count == voters;
+}
+
+void rc_settle(struct rc *c, raft_group_id group, uint32_t voters)
+{
+    clk_ns until = c->now + CLK_S(GIVE_UP_S);
+    while (!settled(c, group, voters)) {
+        if (!rc_step(c, until)) {
+            describe(c, group);
+            fail_msg("seed %lu: no change to %u voters", c->options.seed, voters);
+        }
+    }
+}
+
+void rc_change_all(struct rc *c, raft_group_id group, const enum raft_member_role *roles)
+{
+    uint32_t voters = 0;
+    for (uint32_t i = 0; i < c->options.nodes; i++) {
+        voters += roles[i] == RAFT_VOTER ? 1 : 0;
+    }
+    enum err err = ERR_FULL;
+    for (uint32_t attempt = 0; attempt < 100 && err != ERR_OK && err != ERR_EXISTS; attempt++) {
+        err = rc_change(c, rc_elect(c, group), group, roles);
+        if (err == ERR_FULL || err == ERR_NOT_LEADER) {
+            rc_run_ms(c, 20);
+        }
+    }
+    assert_true(err == ERR_OK || err == ERR_EXISTS);
+    rc_settle(c, group, voters);
+}
+
 static void wait_applied(struct rc *c, raft_group_id group, raft_index index, raft_node_id but)
 {
     clk_ns until = c->now + CLK_S(GIVE_UP_S);
     for (uint32_t i = 1; i <= c->options.nodes; i++) {
+        if (rc_role(c, group, i) == RAFT_NOT_A_MEMBER) {
+            continue;
+        }
         while (i != but && c->nodes[i].host != NULL && c->nodes[i].applied[group] < index) {
             if (!rc_step(c, until)) {
                 describe(c, group);
@@ -755,7 +874,7 @@ static void open_group(struct rc *c, raft_node_id node, raft_group_id group)
     struct rc_node *n = &c->nodes[node];
     struct rc_disk *disk = &n->disks[group];
     static struct raft_term_run runs[RC_LOG_MAX];
-    static struct raft_boot_config configs[1];
+    static struct raft_boot_config configs[RC_LOG_MAX];
     struct raft_boot boot = {.group = group,
                              .verdict = n->damaged[group] ? RAFT_BOOT_DAMAGED : RAFT_BOOT_CLEAN,
                              .hard_state = disk->hard_state,
@@ -771,9 +890,8 @@ static void open_group(struct rc *c, raft_node_id node, raft_group_id group)
                 (struct raft_term_run){.first = disk->log.base + 1 + i, .term = term};
         }
         if (disk->log.entries[i].kind == RAFT_ENTRY_CONFIG) {
-            configs[0] =
-                (struct raft_boot_config){.index = disk->log.base + 1 + i, .config = c->config};
-            boot.config_count = 1;
+            configs[boot.config_count++] = (struct raft_boot_config){
+                .index = disk->log.base + 1 + i, .config = c->configs[disk->log.entries[i].value]};
         }
     }
     n->applied[group] = disk->snapshot.index;
@@ -867,10 +985,8 @@ void rc_compact(struct rc *c, raft_node_id node, raft_group_id group, uint32_t t
     if (index <= n->disks[group].snapshot.index || raft_term_at(n->host, group, index) == 0) {
         return; /* nothing new, or a snapshot from the leader is being installed */
     }
-    struct raft_snapshot_meta meta = {.index = index,
-                                      .term = raft_term_at(n->host, group, index),
-                                      .config_index = 1,
-                                      .config = c->config};
+    struct raft_snapshot_meta meta;
+    assert_int_equal(raft_meta_at(n->host, group, index, &meta), ERR_OK);
     raft_index keep_after = index > trailing ? index - trailing : 0;
     struct raft_input in = {
         .kind = RAFT_IN_COMPACTED, .group = group, .snapshot = &meta, .index = keep_after};
@@ -888,17 +1004,22 @@ struct rc *rc_new(const struct rc_options *options)
     c->options = *options;
     c->now = CLK_S(1);
     rnd_init(&c->rnd, options->seed);
-    c->config.count = options->nodes;
+    uint32_t members = options->members == 0 ? options->nodes : options->members;
+    c->config_count = 1;
+    c->configs[0].count = members;
     for (uint32_t i = 1; i <= options->nodes; i++) {
         c->nodes[i].storage_id = 1000 + i;
-        c->config.members[i - 1] =
-            (struct raft_member){.node = i,
-                                 .role = i <= options->voters ? RAFT_VOTER : RAFT_LEARNER,
-                                 .storage_id = 1000 + i};
+        if (i <= members) {
+            c->configs[0].members[i - 1] =
+                (struct raft_member){.node = i,
+                                     .role = i <= options->voters ? RAFT_VOTER : RAFT_LEARNER,
+                                     .storage_id = 1000 + i};
+        }
     }
     for (uint32_t i = 1; i <= options->nodes; i++) {
         rc_start(c, i);
-        for (raft_group_id g = 1; g <= options->groups && !options->no_bootstrap; g++) {
+        bool founds = !options->no_bootstrap && i <= members;
+        for (raft_group_id g = 1; g <= options->groups && founds; g++) {
             struct raft_input in = {.kind = RAFT_IN_BOOTSTRAP, .group = g};
             struct rc_entry founding = {.term = 1, .kind = RAFT_ENTRY_CONFIG};
             assert_int_equal(feed_entries(c, i, &in, &founding, 1), ERR_OK);

@@ -20,12 +20,13 @@ enum {
     RC_READS_MAX = 4096,
     RC_FLIGHT_MAX = 4096, /* messages on their way */
     RC_BATCH_MAX = 64,    /* entries in a message */
+    RC_CONFIGS_MAX = 512, /* configuration entries in a life */
 };
 
 struct rc_entry {
     raft_term term;
     enum raft_entry_kind kind;
-    uint64_t value;
+    uint64_t value; /* of a CONFIG: its place in rc.configs */
 };
 
 struct rc_log {
@@ -94,7 +95,8 @@ struct rc_node {
 
 struct rc_options {
     uint32_t nodes;
-    uint32_t voters; /* the first ones; the rest are learners */
+    uint32_t voters;  /* the first ones; the rest are learners */
+    uint32_t members; /* 0: all nodes; else the later ones have no part in the group at first */
     uint32_t groups;
     uint64_t seed;
     uint32_t drop_ppm;
@@ -109,7 +111,8 @@ struct rc {
     struct rc_options options;
     struct rnd rnd;
     clk_ns now;
-    struct raft_config config;
+    struct raft_config configs[RC_CONFIGS_MAX]; /* 0: the founding one */
+    uint32_t config_count;
     struct rc_node nodes[RC_NODES_MAX + 1];       /* by node id */
     bool cut[RC_NODES_MAX + 1][RC_NODES_MAX + 1]; /* from, to */
     struct rc_message *flight[RC_FLIGHT_MAX];
@@ -140,8 +143,17 @@ struct raft_view rc_view(struct rc *c, raft_node_id node, raft_group_id group);
 /* Feeds and carries out what follows. */
 enum err rc_feed(struct rc *c, raft_node_id node, const struct raft_input *input);
 enum err rc_propose(struct rc *c, raft_node_id node, raft_group_id group, uint32_t count);
+/* Asks for another configuration: roles[i] is that of node i + 1, on its present disk. */
+enum err rc_change(struct rc *c, raft_node_id node, raft_group_id group,
+                   const enum raft_member_role *roles);
+/* The same at the leader, whoever it is, until it begins; then runs until it is done. */
+void rc_change_all(struct rc *c, raft_group_id group, const enum raft_member_role *roles);
+/* Role of a node in the leader's configuration; fails the test when there is none. */
+enum raft_member_role rc_role(struct rc *c, raft_group_id group, raft_node_id node);
+/* Runs until the configuration is not joint, committed, and has that many voters. */
+void rc_settle(struct rc *c, raft_group_id group, uint32_t voters);
 enum err rc_read(struct rc *c, raft_node_id node, raft_group_id group);
-/* Proposes at the leader, whoever it is, and runs until every live node has applied it. */
+/* Proposes at the leader, whoever it is, and runs until every live member has applied it. */
 void rc_write_all(struct rc *c, raft_group_id group);
 /* The same without waiting for one node, which does not count as a leader either. */
 void rc_write_all_but(struct rc *c, raft_group_id group, raft_node_id node);

@@ -161,6 +161,31 @@ struct raft_view lone_view(const struct lone *l)
     return view;
 }
 
+raft_index lone_last(const struct lone *l)
+{
+    return lone_view(l).last;
+}
+
+raft_index lone_commit(const struct lone *l)
+{
+    return lone_view(l).commit;
+}
+
+enum raft_role lone_role(const struct lone *l)
+{
+    return lone_view(l).role;
+}
+
+raft_index lone_config_index(const struct lone *l)
+{
+    return lone_view(l).config_index;
+}
+
+bool lone_is_joint(const struct lone *l)
+{
+    return lone_view(l).config.joint;
+}
+
 struct raft_msg lone_msg(enum raft_msg_type type, raft_node_id from, raft_term term)
 {
     return (struct raft_msg){.type = type, .group = 1, .from = from, .to = 1, .term = term};

@@ -56,6 +56,12 @@ void lone_durable_to(struct lone *l, uint64_t wal_seq);
 /* Lets time pass, with all wake-ups. */
 void lone_pass_ms(struct lone *l, uint32_t ms);
 struct raft_view lone_view(const struct lone *l);
+/* Single facts of the view, which is too large for many of them in one frame. */
+raft_index lone_last(const struct lone *l);
+raft_index lone_commit(const struct lone *l);
+enum raft_role lone_role(const struct lone *l);
+raft_index lone_config_index(const struct lone *l);
+bool lone_is_joint(const struct lone *l);
 /* A message from `from` in `term`. */
 struct raft_msg lone_msg(enum raft_msg_type type, raft_node_id from, raft_term term);
 enum err lone_tell(struct lone *l, const struct raft_msg *msg);

@@ -399,6 +399,7 @@ static void learner_never_campaigns_but_answers_votes(void **state)
     struct raft_msg msg = lone_msg(RAFT_MSG_APPEND, 2, 2);
     msg.index = 1;
     msg.log_term = 1;
+    msg.commit = 2;
     struct raft_input in = {.kind = RAFT_IN_MSG, .msg = &msg, .entries = &entry, .entry_count = 1};
     assert_int_equal(lone_feed(l, &in), ERR_OK);
     buf_done(&b);

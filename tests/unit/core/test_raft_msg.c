@@ -96,8 +96,9 @@ static void configuration_has_its_golden_bytes(void **state)
 {
     (void)state;
     struct raft_config config = {.count = 2};
-    config.members[0] = (struct raft_member){1, RAFT_VOTER, 0x1122334455667788};
-    config.members[1] = (struct raft_member){7, RAFT_LEARNER, 2};
+    config.members[0] =
+        (struct raft_member){.node = 1, .role = RAFT_VOTER, .storage_id = 0x1122334455667788};
+    config.members[1] = (struct raft_member){.node = 7, .role = RAFT_LEARNER, .storage_id = 2};
     struct buf b;
     buf_init(&b, RAFT_CONFIG_BYTES_MAX);
     assert_int_equal(raft_config_encode(&config, &b), ERR_OK);
@@ -110,6 +111,81 @@ static void configuration_has_its_golden_bytes(void **state)
     assert_int_equal(back.members[1].role, RAFT_LEARNER);
     assert_int_equal(back.members[0].storage_id, 0x1122334455667788);
     buf_done(&b);
+}
+
+static const uint8_t golden_joint[] = {
+    0x02, 0x01, 0x03, 0x00,                         /* version, joint, count */
+    0x01, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, /* node 1: a voter, to leave */
+    0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* storage id */
+    0x07, 0x00, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, /* node 7: a learner, to be a voter */
+    0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, /* storage id */
+    0x08, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, /* node 8: new, promotable */
+    0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, /* storage id */
+};
+
+static void joint_configuration_has_its_golden_bytes(void **state)
+{
+    (void)state;
+    struct raft_config config = {.count = 3, .joint = true};
+    config.members[0] =
+        (struct raft_member){.node = 1, .role_old = RAFT_VOTER, .storage_id = 0x1122334455667788};
+    config.members[1] = (struct raft_member){
+        .node = 7, .role = RAFT_VOTER, .role_old = RAFT_LEARNER, .storage_id = 2};
+    config.members[2] = (struct raft_member){.node = 8, .role = RAFT_PROMOTABLE, .storage_id = 3};
+    struct buf b;
+    buf_init(&b, RAFT_CONFIG_BYTES_MAX);
+    assert_int_equal(raft_config_encode(&config, &b), ERR_OK);
+    assert_int_equal(b.len, sizeof(golden_joint));
+    assert_memory_equal(b.data, golden_joint, sizeof(golden_joint));
+    struct raft_config back;
+    assert_int_equal(raft_config_decode(buf_bytes(&b), &back), ERR_OK);
+    assert_true(back.joint);
+    assert_int_equal(back.count, 3);
+    assert_int_equal(back.members[0].role, RAFT_NOT_A_MEMBER);
+    assert_int_equal(back.members[0].role_old, RAFT_VOTER);
+    assert_int_equal(back.members[1].role, RAFT_VOTER);
+    assert_int_equal(back.members[1].role_old, RAFT_LEARNER);
+    assert_int_equal(back.members[2].role, RAFT_PROMOTABLE);
+    buf_done(&b);
+}
+
+static void largest_configuration_fits(void **state)
+{
+    (void)state;
+    struct raft_config config = {.count = RAFT_MEMBERS_MAX, .joint = true};
+    for (uint32_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
+        config.members[i] = (struct raft_member){
+            .node = i + 1, .role = RAFT_VOTER, .role_old = RAFT_VOTER, .storage_id = i + 1};
+    }
+    struct buf b;
+    buf_init(&b, RAFT_CONFIG_BYTES_MAX);
+    assert_int_equal(raft_config_encode(&config, &b), ERR_OK);
+    assert_int_equal(b.len, RAFT_CONFIG_BYTES_MAX);
+    buf_done(&b);
+}
+
+static enum err decode_joint_with(size_t offset, uint8_t byte)
+{
+    uint8_t bytes[sizeof(golden_joint)];
+    memcpy(bytes, golden_joint, sizeof(bytes));
+    bytes[offset] = byte;
+    struct raft_config config;
+    return raft_config_decode(bytes_of(bytes, sizeof(bytes)), &config);
+}
+
+static void impossible_joint_configurations_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(decode_joint_with(9, 2), ERR_BAD_INPUT);  /* no voter in the old half */
+    assert_int_equal(decode_joint_with(24, 2), ERR_BAD_INPUT); /* nor in the new one */
+    assert_int_equal(decode_joint_with(0, 1), ERR_BAD_INPUT);  /* version 1 is never joint */
+    assert_int_equal(decode_joint_with(0, 3), ERR_BAD_INPUT);  /* a later version */
+    assert_int_equal(decode_joint_with(1, 0), ERR_BAD_INPUT);  /* two roles, but not joint */
+    assert_int_equal(decode_joint_with(1, 2), ERR_BAD_INPUT);  /* an unknown flag */
+    assert_int_equal(decode_joint_with(24, 4), ERR_BAD_INPUT); /* an unknown role */
+    assert_int_equal(decode_joint_with(25, 4), ERR_BAD_INPUT);
+    assert_int_equal(decode_joint_with(26, 1), ERR_BAD_INPUT); /* not zero */
+    assert_int_equal(decode_joint_with(40, 0), ERR_BAD_INPUT); /* a member of neither half */
 }
 
 static enum err decode_config_with(size_t offset, uint8_t byte)
@@ -125,7 +201,9 @@ static void impossible_configurations_are_refused(void **state)
 {
     (void)state;
     assert_int_equal(decode_config_with(20, 8), ERR_OK);
-    assert_int_equal(decode_config_with(0, 2), ERR_BAD_INPUT);  /* a later version */
+    assert_int_equal(decode_config_with(0, 3), ERR_BAD_INPUT);  /* a later version */
+    assert_int_equal(decode_config_with(0, 2), ERR_OK);         /* which can say the same */
+    assert_int_equal(decode_config_with(1, 1), ERR_BAD_INPUT);  /* a flag that version 1 has not */
     assert_int_equal(decode_config_with(2, 1), ERR_BAD_INPUT);  /* bytes left over */
     assert_int_equal(decode_config_with(2, 3), ERR_BAD_INPUT);  /* bytes missing */
     assert_int_equal(decode_config_with(3, 1), ERR_BAD_INPUT);  /* too many */
@@ -142,6 +220,9 @@ int main(void)
         cmocka_unit_test(message_has_its_golden_bytes),
         cmocka_unit_test(impossible_messages_are_refused),
         cmocka_unit_test(configuration_has_its_golden_bytes),
+        cmocka_unit_test(joint_configuration_has_its_golden_bytes),
+        cmocka_unit_test(largest_configuration_fits),
+        cmocka_unit_test(impossible_joint_configurations_are_refused),
         cmocka_unit_test(impossible_configurations_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
