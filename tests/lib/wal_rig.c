@@ -16,12 +16,25 @@
 
 struct raft_config rig_config(uint32_t salt)
 {
-    struct raft_config config = {.count = 1 + salt % 3};
+    struct raft_config config = {.count = 1 + salt % 3, .joint = salt % 2 == 1};
     for (uint32_t i = 0; i < config.count; i++) {
         config.members[i] =
             (struct raft_member){.node = i + 1, .role = RAFT_VOTER, .storage_id = salt + i + 1};
+        config.members[i].role_old = config.joint ? RAFT_VOTER : RAFT_NOT_A_MEMBER;
     }
     return config;
+}
+
+static bool same_config(const struct raft_config *a, const struct raft_config *b)
+{
+    bool same = a->count == b->count && a->joint == b->joint;
+    for (uint32_t i = 0; same && i < a->count; i++) {
+        const struct raft_member *x = &a->members[i];
+        const struct raft_member *y = &b->members[i];
+        same = x->node == y->node && x->storage_id == y->storage_id && x->role == y->role &&
+               x->role_old == y->role_old;
+    }
+    return same;
 }
 
 static uint32_t config_size(uint32_t salt)
@@ -392,8 +405,7 @@ static enum err compare_configs(const struct raft_boot *boot, const struct rig_g
         }
         struct raft_config want = rig_config(model->entries[i].salt);
         if (seen == boot->config_count || boot->configs[seen].index != i ||
-            boot->configs[seen].config.count != want.count ||
-            boot->configs[seen].config.members[0].storage_id != want.members[0].storage_id) {
+            !same_config(&boot->configs[seen].config, &want)) {
             return differs(why, boot->group, "configuration", i, seen);
         }
         seen++;
@@ -432,6 +444,10 @@ static enum err compare_group(struct wal_rig *rig, struct wal *wal, raft_group_i
     }
     if (boot.snapshot.index != model->snapshot || boot.snapshot.term != model->snapshot_term) {
         return differs(why, id, "snapshot", model->snapshot, boot.snapshot.index);
+    }
+    struct raft_config config = rig_config((uint32_t)model->snapshot);
+    if (model->snapshot > 0 && !same_config(&boot.snapshot.config, &config)) {
+        return differs(why, id, "configuration of the snapshot", model->snapshot, 0);
     }
     if (boot.last_index != model->last) {
         return differs(why, id, "last index", model->last, boot.last_index);

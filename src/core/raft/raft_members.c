@@ -78,6 +78,7 @@ static enum err begin_change(struct raft_group *g, const struct raft_config *wan
 {
     const struct raft_config_at *active = raft_configs_active(&g->configs);
     bool under_way = g->wanted.count > 0 || active->config.joint || active->index > g->commit;
+    under_way = under_way || !g->self_voter; /* about to leave: the next leader may begin it */
     if (under_way || g->noop_wanted || g->commit < g->term_start) {
         return ERR_FULL;
     }

@@ -260,8 +260,10 @@ void engine_boot_turn(struct engine *engine)
         return;
     }
     if (engine->bootstrap_at == CLK_NEVER || engine->now >= engine->bootstrap_at) {
-        struct raft_config current =
-            is_fresh(engine, &view) ? (struct raft_config){0} : view.config;
+        /* Only the founding entry: a later configuration, taken for it by a fresh disk, would be
+         * another entry at index 1 than everybody else's. */
+        bool founding = !is_fresh(engine, &view) && view.config_index == 1;
+        struct raft_config current = founding ? view.config : (struct raft_config){0};
         (void)pass_on(engine, &current);
         engine->bootstrap_at = engine->now + BOOTSTRAP_EVERY;
     }

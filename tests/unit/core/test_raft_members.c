@@ -490,6 +490,28 @@ static void changes_come_one_at_a_time(void **state)
     lone_free(l);
 }
 
+static void leader_that_leaves_begins_no_change(void **state)
+{
+    (void)state;
+    struct lone *l = leader_of(3);
+    assert_int_equal(change_to(l, ROLES(O, V, V)), ERR_OK);
+    raft_index joint = lone_last(l);
+    for (raft_node_id from = 2; from <= 3; from++) {
+        assert_int_equal(lone_ack(l, from, joint, 0), ERR_OK);
+    }
+    struct raft_msg ack = lone_msg(RAFT_MSG_APPEND_REPLY, 2, lone_view(l).term);
+    ack.index = joint + 1;
+    struct raft_input in = {.kind = RAFT_IN_MSG, .msg = &ack};
+    assert_int_equal(raft_feed(l->host, l->now, &in, NULL), ERR_OK);
+    ack.from = 3;
+    assert_int_equal(raft_feed(l->host, l->now, &in, NULL), ERR_OK);
+    assert_int_equal(lone_commit(l), joint + 1); /* it goes with the next drain */
+    assert_int_equal(change_to(l, ROLES(O, V, L)), ERR_FULL);
+    assert_int_equal(lone_role(l), RAFT_FOLLOWER);
+    assert_int_equal(lone_last(l), joint + 1);
+    lone_free(l);
+}
+
 static void impossible_targets_are_refused(void **state)
 {
     (void)state;
@@ -801,6 +823,7 @@ int main(void)
         cmocka_unit_test(leader_that_leaves_does_not_count_itself),
         cmocka_unit_test(no_change_before_an_entry_of_this_term_is_committed),
         cmocka_unit_test(changes_come_one_at_a_time),
+        cmocka_unit_test(leader_that_leaves_begins_no_change),
         cmocka_unit_test(impossible_targets_are_refused),
         cmocka_unit_test(new_voter_has_the_log_that_makes_it_a_member),
         cmocka_unit_test(lost_leadership_forgets_the_change),

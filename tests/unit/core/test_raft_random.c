@@ -28,6 +28,12 @@ static uint64_t number_from_env(const char *name, uint64_t otherwise)
     return value;
 }
 
+/* Whether members come and go in this life. */
+static bool has_churn(const struct rc *c)
+{
+    return c->options.members > 0;
+}
+
 static raft_node_id any_node(struct rc *c)
 {
     return (raft_node_id)rnd_range(&c->rnd, 1, c->options.nodes);
@@ -68,7 +74,7 @@ static void reset_connection(struct rc *c, raft_node_id a, raft_node_id b)
 
 static bool somebody_is_damaged(struct rc *c)
 {
-    for (uint32_t i = 1; i <= c->options.voters; i++) {
+    for (uint32_t i = 1; i <= c->options.nodes; i++) {
         for (raft_group_id group = 1; group <= c->options.groups; group++) {
             const struct rc_node *n = &c->nodes[i];
             if (n->damaged[group] || n->disks[group].hard_state.repairing) {
@@ -79,10 +85,30 @@ static bool somebody_is_damaged(struct rc *c)
     return false;
 }
 
+/* The others are a majority without this node; with churn also of what is to come. */
+static bool can_do_without(struct rc *c, raft_node_id node)
+{
+    if (!has_churn(c)) {
+        return c->options.voters >= 3;
+    }
+    raft_node_id leader = rc_leader(c, 1);
+    if (leader == 0 || c->options.groups > 1) {
+        return false;
+    }
+    struct raft_view view = rc_view(c, leader, 1);
+    uint32_t voters = 0;
+    for (uint32_t i = 0; i < view.config.count; i++) {
+        voters += view.config.members[i].role == RAFT_VOTER ? 1 : 0;
+    }
+    bool settled = !view.config.joint && view.config_index <= view.commit;
+    return settled && voters >= 3 && rc_role(c, 1, node) == RAFT_VOTER;
+}
+
 /* A disk loses the end of what it promised, and finds out. One at a time, or no majority knows. */
 static void damage(struct rc *c, raft_node_id node)
 {
-    if (c->options.voters < 3 || c->nodes[node].host == NULL || somebody_is_damaged(c)) {
+    bool down = c->nodes[node].host == NULL;
+    if (down || !can_do_without(c, node) || somebody_is_damaged(c)) {
         return;
     }
     rc_crash(c, node, 99);
@@ -144,6 +170,27 @@ static void duel(struct rc *c)
     }
 }
 
+/* Somebody asks the leader for other members, sensibly or not. */
+static void churn(struct rc *c, raft_group_id group)
+{
+    raft_node_id leader = rc_leader(c, group);
+    if (leader == 0 || somebody_is_damaged(c)) {
+        return; /* without the damaged one the rest may be too few to repair it */
+    }
+    enum raft_member_role roles[RC_NODES_MAX];
+    for (uint32_t i = 0; i < RC_NODES_MAX; i++) {
+        roles[i] =
+            i < c->options.nodes ? (enum raft_member_role)rnd_below(&c->rnd, 4) : RAFT_NOT_A_MEMBER;
+        if (roles[i] == RAFT_VOTER && rc_role(c, group, i + 1) == RAFT_NOT_A_MEMBER) {
+            roles[i] = RAFT_PROMOTABLE; /* else nearly every wish would be refused */
+        }
+    }
+    (void)rc_change(c, leader, group, roles);
+    if (rnd_chance_ppm(&c->rnd, 300000)) {
+        strike_leader(c, group);
+    }
+}
+
 /* One thing that a client, an operator or bad luck does. */
 static void act(struct rc *c)
 {
@@ -164,6 +211,8 @@ static void act(struct rc *c)
         strike_leader(c, group);
     } else if (dice < 18) {
         damage(c, node);
+    } else if (dice < 26 && has_churn(c)) {
+        churn(c, group);
     } else if (c->nodes[node].host == NULL) {
         if (dice < 60) {
             rc_start(c, node);
@@ -208,6 +257,10 @@ static struct rc_options options_of(uint64_t seed, bool duels)
     options.duplicate_ppm = (uint32_t)(seed / 72 % 2) * 150000;
     options.delay_max_us = seed % 5 == 0 ? 60000 : 2000;
     options.disk_max_us = seed % 7 == 0 ? 50000 : 2000;
+    if (seed % 8 >= 5) { /* members come and go */
+        options.members = options.nodes;
+        options.nodes = RC_NODES_MAX;
+    }
     return options;
 }
 
@@ -244,7 +297,10 @@ static uint64_t live(uint64_t seed)
     rc_run_ms(c, 2000);
     for (uint32_t i = 1; i <= options.nodes; i++) {
         for (raft_group_id group = 1; group <= options.groups; group++) {
-            assert_int_equal(rc_view(c, i, group).applied, c->commit[group]);
+            if (rc_role(c, group, i) != RAFT_NOT_A_MEMBER) {
+                assert_int_equal(rc_view(c, i, group).applied, c->commit[group]);
+            }
+            assert_false(rc_view(c, rc_elect(c, group), group).config.joint);
         }
     }
     uint64_t print = fingerprint(c);

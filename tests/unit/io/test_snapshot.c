@@ -55,9 +55,11 @@ static struct raft_snapshot_meta meta_at(uint64_t index, uint64_t term)
 {
     struct raft_snapshot_meta meta = {.index = index, .term = term, .config_index = 1};
     meta.config.count = 3;
+    meta.config.joint = index % 2 == 0;
     for (uint32_t i = 0; i < 3; i++) {
         meta.config.members[i] =
             (struct raft_member){.node = i + 1, .role = RAFT_VOTER, .storage_id = 0x100 + i};
+        meta.config.members[i].role_old = meta.config.joint ? RAFT_VOTER : RAFT_NOT_A_MEMBER;
     }
     return meta;
 }
@@ -153,10 +155,12 @@ static void expect_same_info(const struct snapshot_info *a, const struct snapsho
     assert_int_equal(a->meta.term, b->meta.term);
     assert_int_equal(a->meta.config_index, b->meta.config_index);
     assert_int_equal(a->meta.config.count, b->meta.config.count);
+    assert_int_equal(a->meta.config.joint, b->meta.config.joint);
     for (uint32_t i = 0; i < a->meta.config.count; i++) {
         assert_int_equal(a->meta.config.members[i].node, b->meta.config.members[i].node);
         assert_int_equal(a->meta.config.members[i].storage_id,
                          b->meta.config.members[i].storage_id);
+        assert_int_equal(a->meta.config.members[i].role_old, b->meta.config.members[i].role_old);
     }
     assert_int_equal(a->digest.low, b->digest.low);
     assert_int_equal(a->digest.high, b->digest.high);
