@@ -48,6 +48,7 @@ enum {
 
 enum sim_fault {
     SIM_CUT,      /* a partition: one node, a random split, or one direction only */
+    SIM_LAG,      /* what a node is sent is late, and soon nobody hears it any more */
     SIM_RESET,    /* one connection is reset */
     SIM_CRASH,    /* a node's process or machine dies */
     SIM_DOOM,     /* a node dies, or is cut off, at a chosen moment */
@@ -367,6 +368,7 @@ struct sim {
     struct sim_node nodes[SIM_NODES_MAX + 1];                    /* by id */
     struct sim_link links[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* [a][b], a < b */
     bool cut[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];              /* from, to */
+    clk_ns lag[SIM_NODES_MAX + 1];                               /* of what is sent to it */
     struct sim_group groups[SIM_GROUPS_MAX];
     struct sim_op *ops; /* number - 1 */
     size_t op_count;

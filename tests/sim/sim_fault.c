@@ -8,12 +8,19 @@
 #include <stdio.h>
 
 static const char *const names[SIM_FAULTS] = {
-    [SIM_CUT] = "cut",           [SIM_RESET] = "reset",
-    [SIM_CRASH] = "crash",       [SIM_DOOM] = "doom",
-    [SIM_STOP] = "stop",         [SIM_PAUSE] = "pause",
-    [SIM_SLOW] = "slow disk",    [SIM_STALL] = "hanging disk",
-    [SIM_CLOCK] = "clock",       [SIM_IO_ERROR] = "I/O error",
-    [SIM_FLIP] = "flipped bit",  [SIM_WIPE] = "wiped disk",
+    [SIM_CUT] = "cut",
+    [SIM_LAG] = "lag",
+    [SIM_RESET] = "reset",
+    [SIM_CRASH] = "crash",
+    [SIM_DOOM] = "doom",
+    [SIM_STOP] = "stop",
+    [SIM_PAUSE] = "pause",
+    [SIM_SLOW] = "slow disk",
+    [SIM_STALL] = "hanging disk",
+    [SIM_CLOCK] = "clock",
+    [SIM_IO_ERROR] = "I/O error",
+    [SIM_FLIP] = "flipped bit",
+    [SIM_WIPE] = "wiped disk",
     [SIM_ROLLBACK] = "old disk",
 };
 
@@ -102,6 +109,50 @@ static bool cut(struct sim *sim)
     cut_between(sim, side, way != 0, way != 1);
     sim_note(sim, "cut: nodes %#x from the others%s", side >> 1,
              way == 0 ? ", inbound only" : (way == 1 ? ", outbound only" : ""));
+    return true;
+}
+
+static void silence(struct sim *sim, struct sim_event *event)
+{
+    for (uint32_t to = 1; to <= sim->params.nodes && sim->lag[event->node] > 0; to++) {
+        if (to != event->node) {
+            sim_net_cut(sim, event->node, to);
+        }
+    }
+}
+
+static struct sim_node *some_leader(struct sim *sim)
+{
+    struct sim_node *node = random_node(sim);
+    for (uint32_t tries = 0; tries < 2 * sim->params.nodes; tries++) {
+        for (uint32_t g = 1; node->running && g <= sim->params.groups; g++) {
+            struct raft_view view;
+            enum err err = engine_view(node->engine, g, &view);
+            if (err == ERR_OK && view.role == RAFT_LEADER) {
+                return node;
+            }
+        }
+        node = random_node(sim);
+    }
+    return node;
+}
+
+/* What a deposed leader is still told was said before it was deposed: answers that are older than
+ * the next leader's first commit, and must confirm nothing. */
+static bool lag(struct sim *sim)
+{
+    if (sim->params.nodes == 1) {
+        return false;
+    }
+    struct sim_node *node = sim_chance(sim, 75) ? some_leader(sim) : random_node(sim);
+    sim->lag[node->id] = sim_between(sim, CLK_MS(100), CLK_MS(900));
+    (void)sim_at(sim, sim->now + sim_between(sim, CLK_MS(600), CLK_MS(3000)), heal_cuts);
+    sim_note(sim, "node %u hears everything %.3f s late", node->id,
+             (double)sim->lag[node->id] / 1e9);
+    if (sim_chance(sim, 80)) {
+        struct sim_event *event = sim_at(sim, sim->now + sim_between(sim, 0, CLK_MS(100)), silence);
+        event->node = node->id;
+    }
     return true;
 }
 
@@ -365,6 +416,8 @@ static bool strike(struct sim *sim, enum sim_fault fault)
     switch (fault) {
     case SIM_CUT:
         return cut(sim);
+    case SIM_LAG:
+        return lag(sim);
     case SIM_RESET:
         return reset(sim);
     case SIM_CRASH:

@@ -33,6 +33,11 @@ static clk_ns delay(struct sim *sim)
     return sim_between(sim, sim->params.delay_low, sim->params.delay_high);
 }
 
+static clk_ns delay_to(struct sim *sim, uint32_t node)
+{
+    return sim->lag[node] + delay(sim);
+}
+
 static void drop_held(struct sim_link *link, int side)
 {
     struct list *item;
@@ -193,7 +198,7 @@ static void send_wild(struct sim *sim, struct sim_link *link, int side, struct b
         sim->coverage->frames_lost++;
         return;
     }
-    clk_ns at = sim->now + delay(sim);
+    clk_ns at = sim->now + delay_to(sim, link->ends[1 - side]);
     if (rnd_chance_ppm(&sim->rnd, params->reorder_ppm)) {
         at += sim_between(sim, 0, 20 * params->delay_high);
         sim->coverage->frames_reordered++;
@@ -234,7 +239,7 @@ bool sim_net_send(struct sim_node *from, raft_node_id to, struct bytes frame)
             hold(sim, link, side, put_frame(sim, link, side, frame, CLK_NEVER));
         }
     } else {
-        clk_ns at = sim->now + delay(sim);
+        clk_ns at = sim->now + delay_to(sim, to);
         at = at > link->last_due[side] ? at : link->last_due[side] + 1;
         link->last_due[side] = at;
         put_frame(sim, link, side, frame, at);
@@ -366,6 +371,7 @@ static void release_held(struct sim *sim, struct sim_link *link, int side)
 void sim_net_heal(struct sim *sim)
 {
     memset(sim->cut, 0, sizeof(sim->cut));
+    memset(sim->lag, 0, sizeof(sim->lag));
     for (uint32_t a = 1; a <= sim->params.nodes; a++) {
         for (uint32_t b = a + 1; b <= sim->params.nodes; b++) {
             struct sim_link *link = sim_net_link(sim, a, b);
