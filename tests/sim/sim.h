@@ -59,6 +59,7 @@ enum sim_fault {
     SIM_CLOCK,    /* a node's wall clock jumps */
     SIM_IO_ERROR, /* a write or sync fails: the node must stop */
     SIM_FLIP,     /* a bit of a stopped node's log flips */
+    SIM_TRANSFER, /* a leader is asked to hand over, to anybody or to the best voter */
     SIM_WIPE,     /* a node comes back with an empty directory */
     SIM_ROLLBACK, /* a node comes back with an old copy of its directory */
     SIM_FAULTS

@@ -22,6 +22,7 @@ static const char *const names[SIM_FAULTS] = {
     [SIM_FLIP] = "flipped bit",
     [SIM_WIPE] = "wiped disk",
     [SIM_ROLLBACK] = "old disk",
+    [SIM_TRANSFER] = "transfer",
 };
 
 const char *sim_fault_name(enum sim_fault fault)
@@ -218,6 +219,23 @@ static bool stop(struct sim *sim)
     sim_note(sim, "node %u is stopped", node->id);
     sim_node_stop(node);
     sim_node_restart_at(node, sim->now + sim_downtime(sim));
+    return true;
+}
+
+/* Whether a leader has begun to hand over. */
+static bool transfer(struct sim *sim)
+{
+    struct sim_node *node = random_node(sim);
+    if (!node->running || sim_node_paused(node)) {
+        return false;
+    }
+    raft_group_id group = (raft_group_id)rnd_range(&sim->rnd, 1, sim->params.groups);
+    raft_node_id to = sim_chance(sim, 50) ? random_node(sim)->id : 0;
+    if (engine_transfer(node->engine, sim->now, group, to) != ERR_OK) {
+        return false;
+    }
+    sim_note(sim, "node %u hands group %u over", node->id, group);
+    sim_node_touch(node);
     return true;
 }
 
@@ -438,6 +456,8 @@ static bool strike(struct sim *sim, enum sim_fault fault)
         return io_error(sim);
     case SIM_FLIP:
         return flip(sim);
+    case SIM_TRANSFER:
+        return transfer(sim);
     case SIM_WIPE:
         return wipe(sim);
     case SIM_ROLLBACK:

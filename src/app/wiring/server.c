@@ -232,6 +232,9 @@ static void stop_loop(struct server *server)
 
 static void stop(struct server *server)
 {
+    if (server->node != NULL && !server->failed) {
+        node_hand_over(server->node);
+    }
     stop_parts(server);
     node_stop(server->node);
     gateway_free(server->gateway);

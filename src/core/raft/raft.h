@@ -26,10 +26,11 @@
  *
  * Safety: Figures 2 and 3 of "In Search of an Understandable Consensus Algorithm (Extended
  * Version)" (Ongaro, Ousterhout 2014) and the dissertation "Consensus: Bridging Theory and
- * Practice" (2014): pre-vote section 9.6, check-quorum section 6.2, ReadIndex section 6.4.
+ * Practice" (2014): pre-vote section 9.6, check-quorum section 6.2, ReadIndex section 6.4,
+ * leadership transfer section 3.10.
  *
- * Deliberately absent: leadership transfer and lease reads (not needed yet); payload bytes; any
- * per-group timer that fires while a group is idle and led. */
+ * Deliberately absent: lease reads (not needed yet); payload bytes; any per-group timer that fires
+ * while a group is idle and led. */
 #ifndef RAFT_RAFT_H
 #define RAFT_RAFT_H
 
@@ -130,6 +131,7 @@ enum raft_msg_type {
     RAFT_MSG_APPEND_REPLY, /* acknowledges up to `index`, or rejects with a hint */
     RAFT_MSG_READ,         /* a follower asks the leader for a read index */
     RAFT_MSG_READ_REPLY,
+    RAFT_MSG_TIMEOUT_NOW, /* the leader wants the receiver to stand for election at once */
 };
 
 /* One message; which fields mean something depends on the type (see raft_msg.c for the byte
@@ -145,11 +147,13 @@ struct raft_msg {
     raft_term log_term; /* VOTE: last term; APPEND: previous term; reject: term of the hint */
     raft_index commit;  /* APPEND: leader's commit, never beyond what this message verifies */
     raft_index hint;    /* reject: where the leader should try next (by term run); APPEND to a
-                             repairing follower: it is whole when it has everything up to here */
+                             repairing follower: it is whole when it has everything up to here;
+                             VOTE with handover: the leader that handed over */
     uint64_t token;     /* APPEND, its REPLY: read round; READ, READ_REPLY: the asker's token;
                            PREVOTE, VOTE, their REPLYs: the asker's ballot */
     bool reject;        /* replies: refused */
     bool repairing;     /* APPEND_REPLY: the follower lost acknowledged entries: forget its match */
+    bool handover;      /* VOTE: the leader named by hint asked for this election */
 };
 
 /* Appends the message header to the buffer (fixed size RAFT_MSG_BYTES, versioned by the
@@ -238,6 +242,7 @@ enum raft_input_kind {
     RAFT_IN_READ,          /* group, tag: wants a read index */
     RAFT_IN_CAMPAIGN,      /* group: start an election now (tests, single voter) */
     RAFT_IN_CONFIG,        /* group, config: who the members shall be; see raft_feed */
+    RAFT_IN_TRANSFER,      /* group, node (0: the best voter): shall lead; see raft_feed */
     RAFT_IN_DURABLE,       /* wal_seq: one watermark for the whole host */
     RAFT_IN_APPLIED,       /* group, index: the state machine has applied up to it */
     RAFT_IN_COMPACTED,     /* group, snapshot: a snapshot exists; the log may begin after `index` */
@@ -303,7 +308,15 @@ struct raft_fed {
  * change is under way, a new voter has not been heard of enough); ERR_CONFLICT (another
  * configuration than `index` is active); ERR_EXISTS (it would change nothing; no entry is made);
  * ERR_BAD_INPUT (no voter, a member twice, no node or storage id, a voter that is no member or on
- * another disk, more than RAFT_MEMBERS_MAX members together with the old ones). */
+ * another disk, more than RAFT_MEMBERS_MAX members together with the old ones).
+ *
+ * RAFT_IN_TRANSFER answers ERR_OK when handing over has begun. Until it ends, within election_min,
+ * proposals and changes get ERR_FULL; reads go on. RAFT_FX_ROLE follows when another term has
+ * begun; without one the view's transfer_to says when the leader has given up. Its errors:
+ * ERR_NOT_LEADER; ERR_FULL, try later (one is under way, or this leader is leaving by itself);
+ * ERR_NOT_FOUND (no such member); ERR_BAD_INPUT (this node, or not a voter); ERR_CONFLICT (a voter
+ * that must not lead now: not connected or not heard of, not trusted, on another disk, repairing,
+ * waiting for a snapshot; for node 0: there is no other one). */
 ERR_CHECKED enum err raft_feed(struct raft_host *host, clk_ns now, const struct raft_input *input,
                                struct raft_fed *ret_fed);
 
@@ -401,11 +414,12 @@ struct raft_view {
     enum raft_role role;
     raft_term term;
     raft_node_id vote;
-    raft_node_id leader; /* 0: none known */
-    bool is_voter;       /* this node on this disk is a voter of the active configuration */
-    bool repairing;      /* damaged: neither votes nor leads */
-    bool leads_safely;   /* leader, and an entry of its own term is committed */
-    raft_index first;    /* first index in the log */
+    raft_node_id leader;      /* 0: none known */
+    raft_node_id transfer_to; /* leader: whom it hands over to just now; else 0 */
+    bool is_voter;            /* this node on this disk is a voter of the active configuration */
+    bool repairing;           /* damaged: neither votes nor leads */
+    bool leads_safely;        /* leader, and an entry of its own term is committed */
+    raft_index first;         /* first index in the log */
     raft_index last;
     raft_index durable; /* own disk */
     /* Of many writes under way some are not told apart: the disk may have more than `durable`. */

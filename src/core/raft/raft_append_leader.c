@@ -23,7 +23,7 @@ enum err raft_on_propose(struct raft_group *g, const struct raft_input *input, s
     uint64_t limit = g->host->cfg.uncommitted_bytes_max;
     bool fits =
         g->uncommitted_bytes == 0 || (bytes <= limit && g->uncommitted_bytes <= limit - bytes);
-    if (!fits || g->noop_wanted) {
+    if (!fits || g->noop_wanted || g->transfer_to != 0) {
         return ERR_FULL;
     }
     fed->first = g->log.last + 1;

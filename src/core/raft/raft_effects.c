@@ -122,6 +122,8 @@ static bool ask_effect(struct raft_group *g, struct raft_progress *p, struct raf
     msg.index = g->log.last;
     msg.log_term = raft_log_last_term(&g->log);
     msg.token = g->ballot;
+    msg.handover = !pre && g->handed_by != 0;
+    msg.hint = msg.handover ? g->handed_by : 0;
     send_effect(g, &msg, fx);
     return true;
 }
@@ -189,6 +191,7 @@ bool raft_group_effect(struct raft_group *g, clk_ns now, struct raft_effect *fx)
         return true;
     }
     raft_reads_flush(g, now);
+    raft_transfer_flush(g);
     if (outbox_effect(g, fx) || peers_effect(g, now, fx) || raft_read_effect(g, fx) ||
         apply_effect(g, fx)) {
         return true;

@@ -129,6 +129,7 @@ void raft_become_follower(struct raft_group *g, clk_ns now, raft_term term, raft
         g->role_changed = true;
         g->noop_wanted = false;
         g->wanted.count = 0;
+        g->transfer_to = 0;
         g->term_start = 0;
         g->size_count = 0;
         g->uncommitted_bytes = 0;
@@ -141,8 +142,9 @@ void raft_become_follower(struct raft_group *g, clk_ns now, raft_term term, raft
 
 static void become_candidate(struct raft_group *g, clk_ns now)
 {
-    CHECK(g->role == RAFT_PRECANDIDATE);
+    CHECK(g->role == RAFT_PRECANDIDATE || g->role == RAFT_FOLLOWER);
     g->role = RAFT_CANDIDATE;
+    g->handed_by = 0;
     enter_term(g, g->term + 1, g->host->cfg.self);
     raft_arm_election(g, now);
     ask_voters(g);
@@ -201,6 +203,18 @@ void raft_campaign(struct raft_group *g, clk_ns now)
     g->role_changed = true;
     ask_voters(g);
     raft_election_tally(g, now);
+}
+
+void raft_take_over(struct raft_group *g, clk_ns now)
+{
+    CHECK(g->role == RAFT_FOLLOWER && g->leader != 0);
+    if (!may_campaign(g, now)) {
+        return; /* the leader's timeout ends this */
+    }
+    raft_node_id leader = g->leader;
+    raft_leader_lost(g);
+    become_candidate(g, now);
+    g->handed_by = leader;
 }
 
 void raft_election_timeout(struct raft_group *g, clk_ns now)
@@ -263,8 +277,8 @@ enum err raft_on_vote(struct raft_group *g, clk_ns now, const struct raft_msg *m
     if (msg->term == 0) {
         return ERR_BAD_INPUT;
     }
-    bool ignore =
-        !raft_peer_acceptable(g, msg->from) || (msg->term > g->term && hears_a_leader(g, now));
+    bool sticky = msg->term > g->term && hears_a_leader(g, now) && !raft_transfer_excuses(g, msg);
+    bool ignore = !raft_peer_acceptable(g, msg->from) || sticky;
     if (!ignore && msg->term > g->term) {
         raft_become_follower(g, now, msg->term, 0);
     }

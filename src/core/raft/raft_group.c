@@ -233,6 +233,7 @@ clk_ns raft_group_deadline(const struct raft_group *g)
     clk_ns at = g->election_at;
     if (g->role == RAFT_LEADER) {
         at = g->peer_count > 0 ? g->check_at : CLK_NEVER;
+        at = g->transfer_to != 0 ? earlier(at, g->transfer_until) : at;
         for (uint32_t i = 0; i < g->peer_count; i++) {
             at = earlier(at, g->peers[i].heartbeat_at);
         }
@@ -248,6 +249,9 @@ clk_ns raft_group_deadline(const struct raft_group *g)
 static void leader_tick(struct raft_group *g, clk_ns now)
 {
     clk_ns interval = g->host->cfg.heartbeat;
+    if (g->transfer_to != 0) {
+        raft_transfer_tick(g, now);
+    }
     if (now >= g->check_at) {
         g->check_at = now + interval;
         raft_check_quorum(g, now);

@@ -181,6 +181,8 @@ static enum err feed_msg(struct raft_group *g, clk_ns now, const struct raft_inp
         return raft_on_msg_read(g, now, msg);
     case RAFT_MSG_READ_REPLY:
         return raft_on_read_reply(g, now, msg);
+    case RAFT_MSG_TIMEOUT_NOW:
+        return raft_on_timeout_now(g, now, msg);
     }
     return ERR_BAD_INPUT;
 }
@@ -204,6 +206,8 @@ static enum err feed_group(struct raft_group *g, clk_ns now, const struct raft_i
         return ERR_OK;
     case RAFT_IN_CONFIG:
         return raft_on_config(g, input);
+    case RAFT_IN_TRANSFER:
+        return raft_on_transfer(g, now, input->node);
     case RAFT_IN_APPLIED:
         return raft_on_applied(g, input->index);
     case RAFT_IN_COMPACTED:

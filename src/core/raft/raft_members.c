@@ -78,7 +78,8 @@ static enum err begin_change(struct raft_group *g, const struct raft_config *wan
 {
     const struct raft_config_at *active = raft_configs_active(&g->configs);
     bool under_way = g->wanted.count > 0 || active->config.joint || active->index > g->commit;
-    under_way = under_way || !g->self_voter; /* about to leave: the next leader may begin it */
+    /* About to leave, or handing over: the next leader may begin it. */
+    under_way = under_way || !g->self_voter || g->transfer_to != 0;
     if (under_way || g->noop_wanted || g->commit < g->term_start) {
         return ERR_FULL;
     }
@@ -174,7 +175,7 @@ bool raft_config_effect(struct raft_group *g, struct raft_effect *fx)
     if (g->wanted.count > 0) {
         next = g->wanted;
         g->wanted.count = 0;
-    } else if (finish_due(g)) {
+    } else if (g->transfer_to == 0 && finish_due(g)) {
         /* Section 6: "once C_old,new has been committed [...] it is now safe for the leader to
          * create a log entry describing C_new and replicate it". */
         raft_config_leave(&raft_configs_active(&g->configs)->config, &next);
@@ -202,6 +203,7 @@ bool raft_leave_office(struct raft_group *g, clk_ns now)
     /* Section 6: "the leader steps down (returns to follower state) once it has committed the C_new
      * log entry"; until then it managed a cluster without counting itself. */
     CHECK(!active->config.joint);
+    raft_transfer_leave(g, now); /* so that nobody has to wait for a timeout */
     raft_become_follower(g, now, g->term, 0);
     return true;
 }

@@ -184,8 +184,10 @@ static enum err remember(struct raft_host *host, const struct raft_input *input,
     *ret_same_disk = is_new || (host->peers[i].storage_id == input->storage_id &&
                                 (host->peers[i].trusted || !input->trusted));
     host->peer_count += is_new ? 1 : 0;
-    host->peers[i] = (struct raft_known_peer){
-        .node = input->node, .storage_id = input->storage_id, .trusted = input->trusted};
+    host->peers[i] = (struct raft_known_peer){.node = input->node,
+                                              .storage_id = input->storage_id,
+                                              .trusted = input->trusted,
+                                              .up = true};
     return ERR_OK;
 }
 
@@ -226,6 +228,9 @@ enum err raft_on_peer_up(struct raft_host *host, clk_ns now, const struct raft_i
 
 void raft_on_peer_down(struct raft_host *host, clk_ns now, raft_node_id node_id)
 {
+    for (uint32_t i = 0; i < host->peer_count; i++) {
+        host->peers[i].up = host->peers[i].up && host->peers[i].node != node_id;
+    }
     MAP_FOREACH (node, &host->groups) {
         struct raft_group *g = CONTAINER_OF(node, struct raft_group, by_id);
         struct raft_progress *p = raft_peer_find(g, node_id);

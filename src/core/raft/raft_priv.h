@@ -4,6 +4,7 @@
  *   raft_log.c              what a replica remembers of its log: runs of equal terms
  *   raft_config.c           who the members are, active from the moment the entry is appended
  *   raft_members.c          changing who they are: joint consensus, catching up, leaving
+ *   raft_transfer.c         handing leadership over to a chosen voter
  *   raft_election.c         pre-vote, votes, becoming leader or follower
  *   raft_append_leader.c    replication as the leader sees it, and the commit rule
  *   raft_append_follower.c  the consistency check, and what an acknowledgement promises
@@ -242,6 +243,10 @@ struct raft_group {
     struct raft_config wanted; /* leader: appended by the next drain; no members: none */
     uint64_t token;            /* newest round minted */
     uint64_t ballot;           /* names this candidacy: answers to an earlier one do not count */
+    raft_node_id handed_by;    /* candidate: the leader that asked for this election; 0: nobody */
+    raft_node_id transfer_to;  /* leader: whom it hands over to; 0: nobody */
+    clk_ns transfer_until;     /* and when it gives that up */
+    bool transfer_sent;        /* TIMEOUT_NOW has been posted since the last tick */
     uint64_t uncommitted_bytes;
 
     /* what the next drain has to say */
@@ -285,6 +290,7 @@ struct raft_known_peer {
     raft_node_id node;
     uint64_t storage_id;
     bool trusted;
+    bool up; /* no PEER_DOWN since the last PEER_UP */
 };
 
 struct raft_host {
@@ -370,6 +376,8 @@ uint64_t raft_value_granted(const struct raft_progress *p);
 void raft_arm_election(struct raft_group *g, clk_ns now);
 void raft_election_timeout(struct raft_group *g, clk_ns now);
 void raft_campaign(struct raft_group *g, clk_ns now);
+/* The leader of this term wants this node to stand at once: no pre-vote, no timeout. */
+void raft_take_over(struct raft_group *g, clk_ns now);
 /* A higher term, or the loss of leadership in this one; leader may be 0. */
 void raft_become_follower(struct raft_group *g, clk_ns now, raft_term term, raft_node_id leader);
 /* Forgets the leader, if any: what waits for it fails. */
@@ -391,6 +399,19 @@ void raft_catch_up(struct raft_group *g, struct raft_progress *p, clk_ns now);
 bool raft_config_effect(struct raft_group *g, struct raft_effect *fx);
 /* Steps down when the committed configuration has no vote for this leader. Whether it did. */
 bool raft_leave_office(struct raft_group *g, clk_ns now);
+
+/* ---- raft_transfer.c ----------------------------------------------------------------------- */
+
+enum err raft_on_transfer(struct raft_group *g, clk_ns now, raft_node_id node);
+enum err raft_on_timeout_now(struct raft_group *g, clk_ns now, const struct raft_msg *msg);
+/* Leader: posts TIMEOUT_NOW when the target has everything; gives up when it may not lead. */
+void raft_transfer_flush(struct raft_group *g);
+/* Leader, a transfer is under way: time has come. */
+void raft_transfer_tick(struct raft_group *g, clk_ns now);
+/* A leader that steps down in a moment names the best voter its successor, if there is one. */
+void raft_transfer_leave(struct raft_group *g, clk_ns now);
+/* Whether this vote request is excused from stickiness. */
+bool raft_transfer_excuses(const struct raft_group *g, const struct raft_msg *vote);
 
 /* ---- raft_append_leader.c ------------------------------------------------------------------ */
 

@@ -47,6 +47,7 @@ enum err raft_view(const struct raft_host *host, raft_group_id group, struct raf
         .term = g->term,
         .vote = g->vote,
         .leader = g->leader,
+        .transfer_to = g->transfer_to,
         .is_voter = g->self_voter,
         .repairing = g->repairing,
         .leads_safely = g->role == RAFT_LEADER && !g->noop_wanted && g->commit >= g->term_start,
@@ -115,6 +116,10 @@ static uint64_t group_fingerprint(const struct raft_group *g)
         g->check_at,
         g->term_start,
         g->ballot,
+        g->handed_by,
+        g->transfer_to,
+        g->transfer_until,
+        g->transfer_sent,
         g->noop_wanted,
         g->token,
         g->wal_next,
@@ -243,7 +248,7 @@ static void check_role(const struct raft_group *g)
         CHECK(g->vote == host->cfg.self);
     }
     if (g->role != RAFT_LEADER) {
-        CHECK(g->uncommitted_bytes == 0 && !g->noop_wanted);
+        CHECK(g->uncommitted_bytes == 0 && !g->noop_wanted && g->transfer_to == 0);
         return;
     }
     CHECK(g->hard_state_seq <= host->wal_durable); /* it was elected by its own durable vote too */

@@ -284,6 +284,13 @@ enum err engine_read(struct engine *engine, clk_ns now, raft_group_id group, uin
     return raft_feed(engine->raft, now, &input, NULL);
 }
 
+enum err engine_transfer(struct engine *engine, clk_ns now, raft_group_id group, raft_node_id to)
+{
+    engine->now = now;
+    struct raft_input input = {.kind = RAFT_IN_TRANSFER, .group = group, .node = to};
+    return raft_feed(engine->raft, now, &input, NULL);
+}
+
 void engine_applied(struct engine *engine, clk_ns now, raft_group_id group, raft_index index)
 {
     engine->now = now;

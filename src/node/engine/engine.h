@@ -202,6 +202,11 @@ ERR_CHECKED enum err engine_propose(struct engine *engine, clk_ns now,
 ERR_CHECKED enum err engine_read(struct engine *engine, clk_ns now, raft_group_id group,
                                  uint64_t tag);
 
+/* Makes another voter lead the group; 0: the best one. Answers and meaning are those of
+ * RAFT_IN_TRANSFER; the view tells how it ends. */
+ERR_CHECKED enum err engine_transfer(struct engine *engine, clk_ns now, raft_group_id group,
+                                     raft_node_id to);
+
 /* ---- progress -------------------------------------------------------------------------------- */
 
 /* For the WAL's callbacks (wal_callbacks.on_durable, on_failed). */

@@ -75,6 +75,9 @@ struct engine_group {
     struct engine_cache cache;
     struct stream stream;
     struct accepted accepted[NODE_IDS];
+    /* Those who proposed before this leader knew what it expects, by incarnation; 0: nobody. */
+    uint64_t too_early[NODE_IDS];
+    bool any_too_early;
     raft_index handed; /* last entry given to env->apply */
     raft_index applied;
     clk_ms last_time_ms; /* of the newest entry of the log */

@@ -419,9 +419,43 @@ static void accept_own(struct engine *engine, struct engine_group *group)
     }
 }
 
+static void answer(struct engine *engine, const struct engine_group *group, raft_node_id to,
+                   const struct accepted *accepted, bool busy)
+{
+    begin(engine, FRAME_PROPOSE_STATE);
+    struct writer w = writer_of(&engine->message);
+    write_u32(&w, group->id);
+    write_u64(&w, accepted->incarnation);
+    write_u64(&w, accepted->next);
+    write_u8(&w, busy ? 1 : 0);
+    CHECK(w.err == ERR_OK);
+    engine_send_now(engine, to, end(engine));
+}
+
+/* Who was too early sends again at once, without an ASK_AFTER of silence. */
+static void answer_too_early(struct engine *engine, struct engine_group *group)
+{
+    struct accepted *accepted = NULL;
+    for (raft_node_id node = 1; node < NODE_IDS; node++) {
+        uint64_t incarnation = group->too_early[node];
+        if (incarnation == 0) {
+            continue;
+        }
+        if (!expects(engine, group, node, incarnation, &accepted)) {
+            return;
+        }
+        answer(engine, group, node, accepted, false);
+        group->too_early[node] = 0;
+    }
+    group->any_too_early = false;
+}
+
 void engine_stream_turn(struct engine *engine, struct engine_group *group)
 {
     struct stream *stream = &group->stream;
+    if (group->any_too_early) {
+        answer_too_early(engine, group);
+    }
     if (group->replaced) {
         drop_counted(engine, group);
     }
@@ -464,19 +498,6 @@ clk_ns engine_stream_deadline(const struct engine_group *group)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
-static void answer(struct engine *engine, const struct engine_group *group, raft_node_id to,
-                   const struct accepted *accepted, bool busy)
-{
-    begin(engine, FRAME_PROPOSE_STATE);
-    struct writer w = writer_of(&engine->message);
-    write_u32(&w, group->id);
-    write_u64(&w, accepted->incarnation);
-    write_u64(&w, accepted->next);
-    write_u8(&w, busy ? 1 : 0);
-    CHECK(w.err == ERR_OK);
-    engine_send_now(engine, to, end(engine));
-}
-
 enum err engine_stream_receive(struct engine *engine, raft_node_id from, struct reader *in)
 {
     struct engine_group *group = engine_group_of(engine, read_u32(in));
@@ -487,8 +508,15 @@ enum err engine_stream_receive(struct engine *engine, raft_node_id from, struct 
         return ERR_BAD_INPUT;
     }
     struct accepted *accepted = NULL;
-    if (group == NULL || !expects(engine, group, from, incarnation, &accepted)) {
-        return ERR_OK; /* not (yet) for this node to answer; the origin asks again */
+    if (group == NULL) {
+        return ERR_OK;
+    }
+    if (!expects(engine, group, from, incarnation, &accepted)) {
+        /* Not (yet) for this node to answer. The origin may know who leads before the leader
+         * knows what it expects: it is told then, or asks again. */
+        group->too_early[from] = incarnation;
+        group->any_too_early = true;
+        return ERR_OK;
     }
     if (incarnation < accepted->incarnation) {
         answer(engine, group, from, accepted, false);

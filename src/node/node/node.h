@@ -82,6 +82,11 @@ ERR_CHECKED enum err node_start(const struct node_cfg *cfg, struct node **ret_no
  * that has happened already, at once inside this call. */
 void node_on_fatal(struct node *node, void (*fn)(void *self, enum err why, const char *text),
                    void *self);
+/* A leader makes another voter the leader, if one is fit for it. Returns when somebody else leads
+ * or nothing is left to try, after 600 ms at the latest and at once on a follower. To be called
+ * once, before the doors are closed: requests under way then end as usual, by the new leader. Not
+ * on one of the node's threads. */
+void node_hand_over(struct node *node);
 /* Joins the threads, flushes the WAL, writes the store's clean mark, frees. The doors have been
  * closed: nothing may be open on the edges' loops. Not on one of the node's threads. Accepts
  * NULL. */

@@ -393,6 +393,7 @@ static void on_turn_end(struct loop_hook *hook)
     struct node_core *core = &node->core;
     clk_ns now = loop_now(core->loop);
     if (!core->stopping) {
+        node_hand_over_turn(node, now);
         engine_turn(node->engine, now, loop_wall_ms(core->loop));
     }
     flush_works(node);

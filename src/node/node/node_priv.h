@@ -29,6 +29,7 @@
 #include "wal/wal.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 
 enum {
     META_GROUP = 1,
@@ -163,6 +164,9 @@ struct node_core {
     bool running; /* the threads were started */
     bool stopping;
     bool peers_closed;
+    atomic_bool hand_over;  /* node_hand_over waits for handed_over */
+    clk_ns hand_over_until; /* 0: not begun */
+    sem_t handed_over;
     clk_ns published_at;
 };
 
@@ -225,6 +229,9 @@ struct engine_env node_core_env(struct node *node);
 void node_core_fatal(struct node *node, enum err why, const char *text);
 void node_core_to_edge(struct node *node, uint32_t edge, struct edge_msg *msg);
 struct core_msg *node_core_msg_new(enum core_msg_kind kind, size_t extra);
+
+/* node_hand_over.c: core thread, before engine_turn */
+void node_hand_over_turn(struct node *node, clk_ns now);
 
 /* node_apply.c */
 ERR_CHECKED enum err node_apply_start(struct node *node, struct err_note *note);

@@ -119,7 +119,7 @@ struct rc {
     uint32_t flight_count;
     uint64_t next_order;
     uint64_t next_value;
-    uint64_t messages[RAFT_MSG_READ_REPLY + 1]; /* sent, by type */
+    uint64_t messages[RAFT_MSG_TIMEOUT_NOW + 1]; /* sent, by type */
     /* the judge */
     raft_node_id leaders[RC_GROUPS_MAX + 1][RC_HISTORY_MAX]; /* by term */
     struct rc_entry committed[RC_GROUPS_MAX + 1][RC_HISTORY_MAX];

@@ -3,7 +3,7 @@
 #include "test.h"
 
 static const uint8_t golden_msg[RAFT_MSG_BYTES] = {
-    0x06, 0x03, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, /* type, flags, zero, group */
+    0x06, 0x07, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, /* type, flags, zero, group */
     0x02, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, /* from, to */
     0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01, /* term */
     0x11, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, /* index */
@@ -26,6 +26,7 @@ static const struct raft_msg golden = {
     .token = 0x8899aabbccddeeff,
     .reject = true,
     .repairing = true,
+    .handover = true,
 };
 
 static void message_has_its_golden_bytes(void **state)
@@ -47,7 +48,7 @@ static void message_has_its_golden_bytes(void **state)
     assert_int_equal(back.commit, golden.commit);
     assert_int_equal(back.hint, golden.hint);
     assert_int_equal(back.token, golden.token);
-    assert_true(back.reject && back.repairing);
+    assert_true(back.reject && back.repairing && back.handover);
     buf_done(&b);
 }
 
@@ -66,8 +67,9 @@ static void impossible_messages_are_refused(void **state)
     (void)state;
     assert_int_equal(decode_with(0, 1), ERR_OK);
     assert_int_equal(decode_with(0, 0), ERR_BAD_INPUT);
-    assert_int_equal(decode_with(0, 9), ERR_BAD_INPUT);
-    assert_int_equal(decode_with(1, 4), ERR_BAD_INPUT);
+    assert_int_equal(decode_with(0, 9), ERR_OK);
+    assert_int_equal(decode_with(0, 10), ERR_BAD_INPUT);
+    assert_int_equal(decode_with(1, 8), ERR_BAD_INPUT);
     assert_int_equal(decode_with(2, 1), ERR_BAD_INPUT);
     assert_int_equal(decode_with(4, 0), ERR_BAD_INPUT);     /* group 0 */
     assert_int_equal(decode_with(8, 0), ERR_BAD_INPUT);     /* from 0 */

@@ -191,6 +191,22 @@ static void churn(struct rc *c, raft_group_id group)
     }
 }
 
+/* An operator, or a node that is about to stop, wants another leader; sometimes it stops or is cut
+ * off in the midst of it. */
+static void hand_over(struct rc *c, raft_group_id group)
+{
+    raft_node_id leader = rc_leader(c, group);
+    if (leader == 0) {
+        return;
+    }
+    raft_node_id to = rnd_chance_ppm(&c->rnd, 500000) ? any_node(c) : 0;
+    struct raft_input in = {.kind = RAFT_IN_TRANSFER, .group = group, .node = to};
+    (void)rc_feed(c, leader, &in);
+    if (rnd_chance_ppm(&c->rnd, 300000)) {
+        strike_leader(c, group);
+    }
+}
+
 /* One thing that a client, an operator or bad luck does. */
 static void act(struct rc *c)
 {
@@ -221,6 +237,8 @@ static void act(struct rc *c)
         c->nodes[node].disk_stuck = !c->nodes[node].disk_stuck;
     } else if (dice < 23) {
         rc_compact(c, node, group, (uint32_t)rnd_below(&c->rnd, 5));
+    } else if (dice < 27) {
+        hand_over(c, group);
     } else if (dice < 40) {
         (void)rc_read(c, node, group);
     } else {
