@@ -118,6 +118,7 @@ struct sim_coverage {
     uint64_t torn;    /* starts that cut a torn tail */
     uint64_t damaged; /* groups that found damage */
     uint64_t repairs;
+    uint64_t gave_way;   /* leaders whose disk hung */
     uint64_t distrusted; /* connections to a node whose disk went back */
     uint64_t snapshots_written;
     uint64_t snapshots_sent;
@@ -252,6 +253,9 @@ struct sim_seen {
     bool durable_is_floor;
     bool leader;
     bool repairing;
+    clk_ns at;           /* when this was seen */
+    uint64_t wal_seq;    /* what the disk had then */
+    clk_ns behind_since; /* leads, and its disk stands still behind a majority's; 0: not so */
 };
 
 struct sim_memory {

@@ -4,6 +4,11 @@
 
 #include <stdio.h>
 
+/* One election timeout of 600 ms, and some heartbeats until it is looked at. */
+#define OWN_DISK_PATIENCE CLK_MS(900)
+/* A leader's node is run at every heartbeat, unless it pauses. */
+#define OWN_DISK_BLINK CLK_MS(150)
+
 uint64_t sim_hash(uint64_t hash, struct bytes bytes)
 {
     for (size_t i = 0; i < bytes.len; i++) {
@@ -269,6 +274,48 @@ static void check_matching(struct sim_node *node, uint32_t g)
     }
 }
 
+/* The leader hears from this peer that its disk has more, and may believe it. */
+static bool peer_is_ahead(const struct sim_node *node, uint32_t g, const struct raft_view *view,
+                          const struct raft_peer_view *peer)
+{
+    const struct sim_node *other = &node->sim->nodes[peer->node];
+    bool counts = peer->trusted && peer->recent && other->running && !other->seen[g].repairing;
+    return counts && peer->match > view->durable;
+}
+
+/* Members do not change here, so all peers are voters. */
+static bool majority_is_ahead(const struct sim_node *node, uint32_t g, const struct raft_view *view)
+{
+    uint32_t ahead = 0;
+    for (uint32_t i = 0; i < view->peer_count; i++) {
+        ahead += peer_is_ahead(node, g, view, &view->peers[i]) ? 1 : 0;
+    }
+    return ahead > node->sim->params.nodes / 2;
+}
+
+/* Nobody leads on a disk that hangs while a majority could go on without it. Since when it does. A
+ * node that was not run for a while has not seen time pass. */
+static clk_ns check_own_disk(struct sim_node *node, uint32_t g, const struct raft_view *view)
+{
+    const struct sim_seen *seen = &node->seen[g];
+    clk_ns now = node->sim->now;
+    bool behind = view->role == RAFT_LEADER && majority_is_ahead(node, g, view);
+    bool was = seen->behind_since > 0 && seen->wal_seq == wal_durable_sequence(node->wal) &&
+               now - seen->at < OWN_DISK_BLINK;
+    if (was && !behind && view->role != RAFT_LEADER) {
+        node->sim->coverage->gave_way += now - seen->behind_since > CLK_MS(500) ? 1 : 0;
+    }
+    if (!behind) {
+        return 0;
+    }
+    clk_ns since = was ? seen->behind_since : now;
+    if (now - since > OWN_DISK_PATIENCE) {
+        sim_violation(node->sim, "node %u group %u leads on a disk that hangs for %.3f s", node->id,
+                      g + 1, (double)(now - since) / 1e9);
+    }
+    return since;
+}
+
 /* ---- a step ---------------------------------------------------------------------------------- */
 
 static void check_group(struct sim_node *node, uint32_t g)
@@ -299,13 +346,17 @@ static void check_group(struct sim_node *node, uint32_t g)
         node->mended = true;
         sim_note(sim, "node %u group %u is repaired", node->id, g + 1);
     }
+    clk_ns behind_since = check_own_disk(node, g, &view);
     *seen = (struct sim_seen){.term = view.term,
                               .commit = view.commit,
                               .last = view.last,
                               .durable = view.durable,
                               .durable_is_floor = view.durable_is_floor,
                               .leader = leads,
-                              .repairing = view.repairing};
+                              .repairing = view.repairing,
+                              .at = sim->now,
+                              .wal_seq = wal_durable_sequence(node->wal),
+                              .behind_since = behind_since};
 }
 
 /* Every other node has heard of this start of an old disk, so nobody will call it old again. */

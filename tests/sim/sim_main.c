@@ -212,6 +212,7 @@ static void print_coverage(const struct sim_coverage *c, double took)
     print_counter("torn tails", c->torn);
     print_counter("damaged groups", c->damaged);
     print_counter("repairs", c->repairs);
+    print_counter("leaders left a hanging disk", c->gave_way);
     print_counter("snapshots written", c->snapshots_written);
     print_counter("snapshots sent", c->snapshots_sent);
     print_counter("snapshots installed", c->snapshots_installed);

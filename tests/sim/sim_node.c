@@ -55,6 +55,13 @@ static bool on_send(void *self, raft_node_id to, struct bytes frame)
     return sim_net_send(self, to, frame);
 }
 
+static void on_damage(void *self, const struct wal_damage *damage)
+{
+    const struct sim_node *node = self;
+    sim_note(node->sim, "node %u group %u: entry %llu is damaged", node->id, damage->group,
+             (unsigned long long)damage->index);
+}
+
 static void on_role(void *self, raft_group_id group)
 {
     struct sim_node *node = self;
@@ -113,6 +120,7 @@ static struct engine_env env_of(struct sim_node *node)
         .proposal_failed = sim_client_failed,
         .read_done = sim_client_read_done,
         .role_changed = on_role,
+        .damage_met = on_damage,
         .snapshot_send = sim_state_snapshot_send,
         .snapshot_write = sim_state_snapshot_write,
         .snapshot_install = sim_state_install,

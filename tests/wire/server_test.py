@@ -367,6 +367,34 @@ def a_damaged_log_that_ends_before_the_state_is_repaired():
         rig.wait_until("it votes again", lambda: rest[1].put("alive", "yes"), 20)
 
 
+def damage_under_a_running_leader_is_named_and_passed_by():
+    with rig.Cluster(PROGRAM, 3) as cluster:
+        leader, value = cluster.leader(), os.urandom(VALUE_MAX)
+        late = next(node for node in cluster.nodes if node is not leader)
+        late.kill()
+        marker = b"a marker that stands in one record only"
+        check(leader.put("marked", marker), "write")
+        for number in range(20):  # more than the cache has: the late one's entries come from the disk
+            check(leader.put(f"big/{number}", value), f"write {number}")
+        for path in sorted(leader.directory.glob("wal-*")):
+            at = path.read_bytes().find(marker)
+            if at >= 0:
+                with open(path, "r+b") as segment:
+                    segment.seek(at)
+                    segment.write(b"A")
+                break
+        late.start()
+        cluster.wait_caught_up(late)
+        check(late.get("marked") == marker and late.get("big/19") == value, "the late node lacks writes")
+        check(leader.leads(), "an election was held")
+        has(leader.log(), "wal_damaged", "segment", "offset")
+        check(leader.log().count("wal_damaged") == 1, "it was told more than once")
+        leader.kill()
+        leader.start()
+        cluster.wait_caught_up(leader)
+        check(leader.get("marked") == marker, "the damaged node lacks a write")
+
+
 def the_state_of_a_lone_node_with_a_damaged_log_is_kept():
     with rig.Cluster(PROGRAM, 1) as cluster:
         node = cluster.nodes[0]
@@ -486,6 +514,7 @@ CASES = [
     a_wiped_directory_comes_back_as_a_learner,
     a_wiped_directory_behind_a_snapshot_comes_back,
     a_damaged_log_that_ends_before_the_state_is_repaired,
+    damage_under_a_running_leader_is_named_and_passed_by,
     the_state_of_a_lone_node_with_a_damaged_log_is_kept,
     a_copied_directory_loses_nothing,
     kill_9_of_one_node_keeps_acknowledged_writes,

@@ -230,7 +230,10 @@ void raft_check_quorum(struct raft_group *g, clk_ns now)
     CHECK(g->role == RAFT_LEADER);
     clk_ns contact = raft_quorum_reached(g, now, raft_value_heard);
     bool alone = now - contact >= g->host->cfg.election_max;
-    /* A leader whose disk hangs cannot apply, while the others have all that they need to go on. */
+    /* A leader whose disk hangs goes on committing with the disks of the others, but nothing that
+     * it promised itself is kept, and every other write of its node waits. It gives way when a
+     * majority is ahead of it: they can elect one of theirs. With fewer nobody could go on without
+     * this disk either (etcd issue 13527, hashicorp/raft issue 503: nobody gave way). */
     bool others_go_on = raft_quorum_reached(g, 0, raft_value_match) > g->durable;
     if (alone || (others_go_on && raft_disk_stalled(g->host, now))) {
         raft_become_follower(g, now, g->term, 0);

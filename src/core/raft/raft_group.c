@@ -8,10 +8,6 @@
 #include "mem/mem.h"
 #include "raft/raft_priv.h"
 
-enum {
-    STALL_ELECTIONS = 4 /* election timeouts without any disk progress */
-};
-
 static void open_timers(struct raft_group *g)
 {
     const struct raft_host_cfg *cfg = &g->host->cfg;
@@ -194,8 +190,7 @@ void raft_group_truncate(struct raft_group *g, raft_index from)
 
 bool raft_disk_stalled(const struct raft_host *host, clk_ns now)
 {
-    return host->wal_durable < host->wal_seq &&
-           now - host->wal_progress > STALL_ELECTIONS * host->cfg.election_max;
+    return host->wal_durable < host->wal_seq && now - host->wal_progress >= host->cfg.election_max;
 }
 
 /* ---- uncommitted bytes --------------------------------------------------------------------- */

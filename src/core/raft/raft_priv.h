@@ -342,7 +342,9 @@ struct raft_msg raft_msg_to(const struct raft_group *g, enum raft_msg_type type,
 void raft_uncommitted_add(struct raft_group *g, raft_index last, uint64_t bytes);
 void raft_uncommitted_release(struct raft_group *g);
 uint64_t raft_mint_token(struct raft_group *g);
-/* The disk has had work for several election timeouts and finished none of it. */
+/* The disk has had work for a whole election timeout and finished none of it. A vote that takes
+ * longer elects nobody, so such a node does not campaign, and a leader gives way to those whose
+ * disks work (raft_check_quorum). */
 bool raft_disk_stalled(const struct raft_host *host, clk_ns now);
 
 /* ---- raft_peer.c --------------------------------------------------------------------------- */

@@ -383,8 +383,11 @@ static void ask_for_snapshots(struct engine *engine)
 {
     for (uint32_t i = 0; i < engine->cfg.group_count; i++) {
         struct engine_group *group = &engine->groups[i];
-        if (!group->snapshot_running && group->log_bytes > engine->cfg.snapshot_log_bytes &&
-            group->applied > group->snapshot_index) {
+        if (group->damaged <= group->snapshot_index) {
+            group->damaged = 0; /* nobody will read it again */
+        }
+        bool wanted = group->log_bytes > engine->cfg.snapshot_log_bytes || group->damaged > 0;
+        if (wanted && !group->snapshot_running && group->applied > group->snapshot_index) {
             group->snapshot_running = true;
             engine->env.snapshot_write(engine->env.self, group->id);
         }

@@ -42,6 +42,7 @@
 #include <stdint.h>
 
 struct wal;
+struct wal_damage;
 struct engine;
 
 enum {
@@ -90,6 +91,10 @@ struct engine_env {
     void (*snapshot_send)(void *self, raft_group_id group, raft_node_id to, raft_index at_least);
     /* The log is long: write a snapshot file; answer with engine_snapshot_written. */
     void (*snapshot_write)(void *self, raft_group_id group);
+    /* A read for a follower met damage in the log. What the state machine has is not lost by that:
+     * a snapshot is asked for (snapshot_write), which makes the damaged entries needless, here and
+     * for the follower. Told once until then. */
+    void (*damage_met)(void *self, const struct wal_damage *damage);
     /* Replace the group's state by this very snapshot, not by a newer one that may have arrived
      * since; answer with engine_applied. */
     void (*snapshot_install)(void *self, raft_group_id group,

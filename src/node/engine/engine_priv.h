@@ -84,6 +84,7 @@ struct engine_group {
     raft_index snapshot_index;
     uint64_t log_bytes; /* appended since the last snapshot */
     bool snapshot_running;
+    raft_index damaged;    /* this entry cannot be read back any more; 0: none is known */
     raft_index installing; /* snapshot that env->snapshot_install was asked for; 0: none */
     bool replaced;         /* a snapshot was installed: proposals in it are still pending here */
 };

@@ -187,6 +187,18 @@ static void send_fetched(struct engine_peer *peer, const struct fetch *fetch)
     engine_send_now(engine, peer->id, end_message(engine));
 }
 
+/* What is read here is not in the cache, so it is applied (engine.h, invariant 1) and a snapshot
+ * has it. The follower asks again with the next heartbeats, until that snapshot is there. */
+static void note_damage(struct engine *engine, const struct wal_damage *damage)
+{
+    struct engine_group *group = engine_group_of(engine, damage->group);
+    if (group == NULL || group->damaged > 0 || damage->index <= group->snapshot_index) {
+        return;
+    }
+    group->damaged = damage->index;
+    engine->env.damage_met(engine->env.self, damage);
+}
+
 static void on_read(struct wal_read *read, enum err err)
 {
     struct engine_peer *peer = CONTAINER_OF(read, struct engine_peer, read);
@@ -210,6 +222,8 @@ static void on_read(struct wal_read *read, enum err err)
         CHECK(fetch->first == read->first && fetch->msg.group == read->group);
         if (err == ERR_OK) {
             send_fetched(peer, fetch);
+        } else if (err == ERR_CORRUPT) {
+            note_damage(peer->engine, &read->damage);
         }
         mem_free(fetch);
     }

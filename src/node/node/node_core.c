@@ -158,6 +158,14 @@ static void env_read_done(void *self, uint64_t tag, enum err err, raft_index ind
     answer(self, EDGE_READ_READY, tag, err, index);
 }
 
+static void env_damage_met(void *self, const struct wal_damage *damage)
+{
+    (void)self;
+    struct err_note where = {{0}};
+    wal_damage_text(damage, &where);
+    log_event(LOG_WAL_DAMAGED, "detail=%s", where.text);
+}
+
 static void env_role_changed(void *self, raft_group_id group)
 {
     struct node *node = self;
@@ -486,6 +494,7 @@ struct engine_env node_core_env(struct node *node)
         .proposal_failed = env_proposal_failed,
         .read_done = env_read_done,
         .role_changed = env_role_changed,
+        .damage_met = env_damage_met,
         .snapshot_send = env_snapshot_send,
         .snapshot_write = env_snapshot_write,
         .snapshot_install = env_snapshot_install,
