@@ -284,7 +284,8 @@ enum err tls_write(struct tls *tls, struct bytes plain, struct buf *wire)
 
 void tls_end(struct tls *tls)
 {
-    if (tls_is_open(tls)) {
+    if (tls_is_open(tls) && !tls->ended) {
+        tls->ended = true;
         ERR_clear_error();
         (void)SSL_shutdown(tls->ssl); /* 0: the other side has not said so yet, which is no error */
     }

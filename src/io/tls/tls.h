@@ -85,7 +85,7 @@ ERR_CHECKED enum err tls_write(struct tls *tls, struct bytes plain, struct buf *
 /* The most bytes that tls_write may append for so many plain ones. */
 size_t tls_wire_bytes(size_t plain);
 /* Says that nothing more will be written (it goes out with the next tls_write, the last). Does
- * nothing when the session is not open. */
+ * nothing when the session is not open, or at the second call. */
 void tls_end(struct tls *tls);
 /* The id of the key in use; valid from the moment it is chosen, else NULL. */
 const uint8_t *tls_key_id(const struct tls *tls);

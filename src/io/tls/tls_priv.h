@@ -29,6 +29,7 @@ struct tls {
     bool open;
     bool has_key;
     bool overflowed;
+    bool ended; /* we have said so */
     enum err failed;
     char reason[96];
     uint8_t key_id[TLS_ID_BYTES];
