@@ -122,19 +122,19 @@ static enum err plan_node_address(const struct config *config, const char *flag,
     if (err != ERR_OK || net_addr_is_loopback(ret_addr)) {
         return err;
     }
+    if (config->secret_file == NULL) {
+        return err_note_set(note, ERR_BAD_INPUT,
+                            "--%s: %s is not on loopback: that needs a cluster secret; make one "
+                            "with \"flotilla secret new FILE\", copy it to every node and give "
+                            "--secret-file FILE",
+                            flag, text);
+    }
     char ip[NET_IP_TEXT_MAX];
     (void)net_ip_format(ret_addr, ip);
     if (strcmp(ip, "0.0.0.0") == 0 || strcmp(ip, "::") == 0) {
         return err_note_set(note, ERR_BAD_INPUT,
                             "--%s: %s is no address that another node can dial: give the one that "
                             "this machine has in its network",
-                            flag, text);
-    }
-    if (config->secret_file == NULL) {
-        return err_note_set(note, ERR_BAD_INPUT,
-                            "--%s: %s is not on loopback: that needs a cluster secret; make one "
-                            "with \"flotilla secret new FILE\", copy it to every node and give "
-                            "--secret-file FILE",
                             flag, text);
     }
     return ERR_OK;

@@ -181,7 +181,7 @@ static enum err shake(struct tls *tls)
 {
     int rc = SSL_do_handshake(tls->ssl);
     if (rc != 1) {
-        bool more = SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_READ;
+        bool more = SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_READ && tls->wire.len == 0;
         return more ? ERR_INCOMPLETE : fail_by_library(tls);
     }
     /* Without the key there would be no session to take up. Certificates cannot stand in: none is
@@ -219,7 +219,7 @@ static enum err read_once(struct tls *tls, struct bytes *ret_plain)
         return ERR_OK;
     }
     int why = SSL_get_error(tls->ssl, rc);
-    if (why == SSL_ERROR_WANT_READ) {
+    if (why == SSL_ERROR_WANT_READ && tls->wire.len == 0) {
         return ERR_INCOMPLETE;
     }
     if (why == SSL_ERROR_ZERO_RETURN) {
@@ -231,7 +231,6 @@ static enum err read_once(struct tls *tls, struct bytes *ret_plain)
 enum err tls_read(struct tls *tls, struct bytes *ret_plain, struct err_note *note)
 {
     enum err err = read_once(tls, ret_plain);
-    CHECK(err == ERR_OK || tls->wire.len == 0);
     if (tls->failed != ERR_OK) {
         return err_note_set(note, err, "%s", tls->reason);
     }

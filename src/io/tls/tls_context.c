@@ -4,6 +4,7 @@
 #include "mem/mem.h"
 
 #include <openssl/ssl.h>
+#include <sys/auxv.h>
 
 enum {
     RECORDS_PER_KEY = 1 << 22 /* a sixth of what RFC 8446, 5.5 gives AES-GCM */
@@ -69,6 +70,8 @@ static bool has_aes(void)
 {
 #if defined(__x86_64__)
     return __builtin_cpu_supports("aes") != 0;
+#elif defined(__aarch64__)
+    return (getauxval(AT_HWCAP) & HWCAP_AES) != 0;
 #else
     return false;
 #endif

@@ -63,6 +63,9 @@ void peers_set_secret(struct peers *peers, const struct secret_ring *ring)
         struct peers_conn *conn = CONTAINER_OF(link, struct peers_conn, link_all);
         const uint8_t *id = conn->tls != NULL ? tls_key_id(conn->tls) : NULL;
         if (id != NULL && !has_key(&keys, id)) {
+            if (conn->link != NULL) {
+                conn->link->backoff = 0; /* nobody has failed: it is dialled again at once */
+            }
             peers_conn_drop(conn, "its secret is not accepted any more");
         }
     }
