@@ -212,6 +212,9 @@ static enum err read_once(struct tls *tls, struct bytes *ret_plain)
             return err;
         }
     }
+    if (tls->wire.len == 0 && SSL_pending(tls->ssl) == 0) {
+        return ERR_INCOMPLETE; /* OpenSSL would say the same, for a microsecond or two */
+    }
     size_t got = 0;
     int rc = SSL_read_ex(tls->ssl, tls->context->plain, sizeof(tls->context->plain), &got);
     if (rc == 1) {
