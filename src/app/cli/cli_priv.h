@@ -86,6 +86,8 @@ int cli_route_rm(const struct cli_call *call);
 int cli_route_ls(const struct cli_call *call);
 int cli_wal_dump(const struct cli_call *call);
 int cli_snapshot_inspect(const struct cli_call *call);
+int cli_secret_new(const struct cli_call *call);
+int cli_secret_rotate(const struct cli_call *call);
 int cli_server(const struct cli_call *call);
 int cli_dev(const struct cli_call *call);
 int cli_version(const struct cli_call *call);

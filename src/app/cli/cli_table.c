@@ -56,6 +56,7 @@ static const struct flag FLAGS_SNAPSHOT_INSPECT[] = {
      offsetof(struct cli_files_options, json)}};
 
 #define FLAGS_OF(rows) &(const struct flag_table){rows, sizeof(rows) / sizeof((rows)[0])}
+#define NO_FLAGS &(const struct flag_table){NULL, 0}
 
 static const struct cli_command COMMANDS[] = {
     {"dev", "", "run a cluster of real nodes on this machine",
@@ -151,6 +152,21 @@ static const struct cli_command COMMANDS[] = {
      "  flotilla snapshot inspect ./n1/snapshots --rows --prefix config/ --limit 50\n"
      "  flotilla snapshot inspect ./n1 --json | grep '\"type\":\"table\"'\n",
      FLAGS_OF(FLAGS_SNAPSHOT_INSPECT), cli_snapshot_inspect},
+    {"secret new", "[FILE]", "make the cluster's secret: 256 random bits",
+     "Into FILE (new, mode 600), or to standard output. Whoever has the secret is a node of the\n"
+     "cluster: it is generated, never thought up; pass-phrases are refused.\n",
+     "  flotilla secret new /etc/flotilla/secret\n"
+     "  flotilla server --data /var/lib/flotilla --secret-file /etc/flotilla/secret ...\n",
+     NO_FLAGS, cli_secret_new},
+    {"secret rotate", "FILE add|switch|drop", "take one step of replacing the cluster's secret",
+     "add: a new secret in line 2, accepted by whoever has the file. switch: it becomes line 1, the\n"
+     "one that nodes dial with. drop: line 2, now the old one, goes (before the switch: the rotation\n"
+     "is called off). After each step the file is copied to every node and every server gets SIGHUP;\n"
+     "no connection is refused on the way. The file is replaced at once or not at all.\n",
+     "  flotilla secret rotate /etc/flotilla/secret add\n"
+     "  flotilla secret rotate /etc/flotilla/secret switch\n"
+     "  flotilla secret rotate /etc/flotilla/secret drop\n",
+     NO_FLAGS, cli_secret_rotate},
     {"version", "", "print the version", "",
      "  flotilla version\n",
      FLAGS_OF(FLAGS_COMMON), cli_version},

@@ -31,6 +31,10 @@ static const struct flag FLAGS[] = {
      offsetof(struct config, gateway)},
     {"peer-listen", FLAG_TEXT, "HOST:PORT", "for the other nodes (default 127.0.0.1:8300)",
      offsetof(struct config, peer_listen)},
+    {"secret-file", FLAG_TEXT, "FILE", "the cluster's secret (flotilla secret new): nodes speak TLS",
+     offsetof(struct config, secret_file)},
+    {"insecure-clients", FLAG_SWITCH, NULL, "--http and --gateway may be beyond loopback: whoever"
+     " reaches them is served", offsetof(struct config, insecure_clients)},
     {"loop", FLAG_TEXT, "BACKEND", "auto, uring or epoll (default auto)",
      offsetof(struct config, loop)},
     {"edges", FLAG_NUMBER, "N", "threads for clients, 0 for cores - 1 (default 0)",
@@ -91,18 +95,53 @@ static enum err plan_address(const char *flag, const char *text, struct net_addr
         return err_note_set(note, ERR_BAD_INPUT,
                             "--%s: \"%s\" is not an address like 127.0.0.1:8500", flag, text);
     }
-    if (!net_addr_is_loopback(&addr)) {
-        return err_note_set(
-            note, ERR_BAD_INPUT,
-            "--%s: %s is not on loopback: this version asks nobody for credentials, "
-            "so it serves this machine only; use 127.0.0.1:%u",
-            flag, text, port);
-    }
     *ret_addr = addr;
     return ERR_OK;
 }
 
-static enum err plan_one_peer(struct bytes text, struct node_cfg *cfg, struct err_note *note)
+/* Where clients connect. */
+static enum err plan_door(const struct config *config, const char *flag, const char *text,
+                          struct net_addr *ret_addr, struct err_note *note)
+{
+    enum err err = plan_address(flag, text, ret_addr, note);
+    if (err != ERR_OK || config->insecure_clients || net_addr_is_loopback(ret_addr)) {
+        return err;
+    }
+    return err_note_set(note, ERR_BAD_INPUT,
+                        "--%s: %s is not on loopback, and this version asks clients for no "
+                        "credentials: use 127.0.0.1:%u, or give --insecure-clients to serve "
+                        "whoever reaches it",
+                        flag, text, net_addr_port(ret_addr));
+}
+
+/* Where other nodes connect; they must be able to dial what is written here. */
+static enum err plan_node_address(const struct config *config, const char *flag, const char *text,
+                                  struct net_addr *ret_addr, struct err_note *note)
+{
+    enum err err = plan_address(flag, text, ret_addr, note);
+    if (err != ERR_OK || net_addr_is_loopback(ret_addr)) {
+        return err;
+    }
+    if (config->secret_file == NULL) {
+        return err_note_set(note, ERR_BAD_INPUT,
+                            "--%s: %s is not on loopback: that needs a cluster secret; make one "
+                            "with \"flotilla secret new FILE\", copy it to every node and give "
+                            "--secret-file FILE",
+                            flag, text);
+    }
+    char ip[NET_IP_TEXT_MAX];
+    (void)net_ip_format(ret_addr, ip);
+    if (strcmp(ip, "0.0.0.0") == 0 || strcmp(ip, "::") == 0) {
+        return err_note_set(note, ERR_BAD_INPUT,
+                            "--%s: %s is no address that another node can dial: give the one that "
+                            "this machine has in its network",
+                            flag, text);
+    }
+    return ERR_OK;
+}
+
+static enum err plan_one_peer(const struct config *config, struct bytes text, struct node_cfg *cfg,
+                              struct err_note *note)
 {
     size_t equals = bytes_find(text, '=');
     uint64_t id = 0;
@@ -114,7 +153,7 @@ static enum err plan_one_peer(struct bytes text, struct node_cfg *cfg, struct er
                             BYTES_PRINT(text));
     }
     struct net_addr addr;
-    enum err err = plan_address("peers", peer, &addr, note);
+    enum err err = plan_node_address(config, "peers", peer, &addr, note);
     if (err != ERR_OK) {
         return err;
     }
@@ -163,7 +202,7 @@ static enum err plan_peers(const struct config *config, struct node_cfg *cfg, st
     bool more = true;
     while (more && err == ERR_OK) {
         size_t comma = bytes_find(rest, ',');
-        err = plan_one_peer(bytes_of(rest.data, comma), cfg, note);
+        err = plan_one_peer(config, bytes_of(rest.data, comma), cfg, note);
         more = comma < rest.len;
         rest = more ? bytes_from(rest, comma + 1) : rest;
     }
@@ -226,12 +265,12 @@ static enum err plan_addresses(const struct config *config, struct server_plan *
                                struct err_note *note)
 {
     struct net_addr peer;
-    enum err err = plan_address("http", config->http, &plan->http, note);
+    enum err err = plan_door(config, "http", config->http, &plan->http, note);
     if (err == ERR_OK) {
-        err = plan_address("gateway", config->gateway, &plan->gateway, note);
+        err = plan_door(config, "gateway", config->gateway, &plan->gateway, note);
     }
     if (err == ERR_OK) {
-        err = plan_address("peer-listen", config->peer_listen, &peer, note);
+        err = plan_node_address(config, "peer-listen", config->peer_listen, &peer, note);
     }
     if (err != ERR_OK) {
         return err;
@@ -261,6 +300,7 @@ static enum err plan_words(const struct config *config, struct server_plan *plan
                             "--log-level: \"%s\" is not debug, info, warn or error",
                             config->log_level);
     }
+    plan->secret_file = config->secret_file;
     plan->access_log = strcmp(config->access_log, "off") == 0 ? NULL : config->access_log;
     return ERR_OK;
 }

@@ -1,7 +1,9 @@
 /* The server's settings: from a YAML file, then from flags of the same names, checked as a whole.
  *
  * Place: app. Every refusal names the setting and says what would do; those of the file name its
- * line too. This version asks nobody for credentials, so every address must be on loopback. */
+ * line too. Nothing listens beyond loopback by default: other nodes may connect from elsewhere only
+ * with a cluster secret, clients (of whom this version asks no credentials) only when the operator
+ * says so with insecure-clients. */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
 
@@ -21,6 +23,8 @@ struct config {
     const char *http;
     const char *gateway;
     const char *peer_listen;
+    const char *secret_file; /* NULL: none */
+    bool insecure_clients;
     const char *loop;
     uint64_t edges;
     const char *access_log; /* "off" or a path */
@@ -35,7 +39,8 @@ struct server_plan {
     struct node_cfg node;
     struct net_addr http;
     struct net_addr gateway;
-    const char *access_log; /* NULL: none; borrowed from the config */
+    const char *access_log;  /* NULL: none; borrowed from the config */
+    const char *secret_file; /* NULL: none; borrowed from the config; read at start and on SIGHUP */
     enum log_level log_level;
 };
 

@@ -7,6 +7,7 @@
 #include "mem/mem.h"
 #include "net/net.h"
 #include "ports/ports.h"
+#include "secret/secret.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -42,6 +43,8 @@ static const struct flag FLAGS[] = {
      offsetof(struct dev_options, demo)},
     {"exit-after", FLAG_NUMBER, "SECONDS", "stop by itself; with --demo the tour is taken before",
      offsetof(struct dev_options, exit_after_s)},
+    {"no-secret", FLAG_SWITCH, NULL, "connections between the nodes in the clear, without TLS",
+     offsetof(struct dev_options, no_secret)},
     {"no-restart", FLAG_SWITCH, NULL, "leave dead what dies",
      offsetof(struct dev_options, no_restart)},
     {"port-base", FLAG_NUMBER, "N", "HTTP is N+500, gateway N+80, peers N+300 (default 8000)",
@@ -115,6 +118,24 @@ static enum err choose_dir(struct dev *dev, struct err_note *note)
     }
     dev->dir_is_temporary = true;
     return ERR_OK;
+}
+
+/* The nodes speak with each other as they would in production: encrypted. An existing directory
+ * keeps its secret. */
+static enum err choose_secret(struct dev *dev, struct err_note *note)
+{
+    if (dev->options.no_secret) {
+        return ERR_OK;
+    }
+    if (snprintf(dev->secret_file, sizeof(dev->secret_file), "%s/secret", dev->dir) >=
+        (int)sizeof(dev->secret_file)) {
+        return err_note_set(note, ERR_TOO_LARGE, "--data: the path is too long");
+    }
+    struct secret_ring ring = {.count = 1};
+    secret_make(&ring.at[0]);
+    enum err err = secret_file_new(dev->secret_file, &ring, note);
+    secret_forget(&ring);
+    return err == ERR_EXISTS ? ERR_OK : err;
 }
 
 static enum err check_port(const struct dev *dev, const char *addr_text, const char *what,
@@ -319,6 +340,9 @@ static enum err prepare(struct dev *dev, struct err_note *note)
     enum err err = find_self(dev, note);
     if (err == ERR_OK) {
         err = choose_dir(dev, note);
+    }
+    if (err == ERR_OK) {
+        err = choose_secret(dev, note);
     }
     for (uint32_t i = 0; i < dev->node_count && err == ERR_OK; i++) {
         err = choose_place(dev, i, note);

@@ -14,6 +14,7 @@ struct dev_options {
     bool demo;
     uint64_t exit_after_s; /* 0: until a signal */
     bool no_restart;
+    bool no_secret;     /* the nodes' connections are in the clear */
     uint64_t port_base; /* HTTP is 500 above, the gateway 80, peers 300 */
     const char *loop;
     const char *log_level;

@@ -78,6 +78,9 @@ enum err dev_child_node(struct dev *dev, uint32_t number, struct err_note *note)
     add(child, "--gateway=%s", place->gateway);
     add(child, "--peer-listen=%s", place->peer);
     add(child, "--peers=%s", peers);
+    if (dev->secret_file[0] != '\0') {
+        add(child, "--secret-file=%s", dev->secret_file);
+    }
     add(child, "--loop=%s", dev->options.loop);
     add(child, "--edges=%llu", (unsigned long long)dev->options.edges);
     add(child, "--log-level=%s", dev->options.log_level);

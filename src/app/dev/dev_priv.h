@@ -68,6 +68,7 @@ struct dev {
     char demo_dir[DEV_PATH_MAX]; /* "" without the demo */
     char dir[DEV_PATH_MAX];
     bool dir_is_temporary;
+    char secret_file[DEV_PATH_MAX]; /* "" without a secret */
     uint32_t node_count;
     struct dev_place places[DEV_NODES_MAX];
     uint32_t child_count;

@@ -8,6 +8,7 @@
 #include "members/members.h"
 #include "ports/ports.h"
 #include "process/process.h"
+#include "secret/secret.h"
 #include "wiring/doors.h"
 
 #include <errno.h>
@@ -86,11 +87,31 @@ static void reopen_access_log(struct server *server)
     (void)close(fd);
 }
 
+/* The step of a rotation that the operator has taken. A file that cannot be used changes
+ * nothing. */
+static void reload_secret(struct server *server)
+{
+    const char *path = server->plan->secret_file;
+    struct secret_ring ring = {0};
+    struct err_note note = {{0}};
+    if (path == NULL) {
+        return;
+    }
+    if (secret_file_read(path, &ring, &note) != ERR_OK) {
+        log_event(LOG_SECRET_UNUSABLE, "detail=%s", note.text);
+        return;
+    }
+    node_set_secret(server->node, &ring);
+    log_event(LOG_SECRET_RELOADED, "secrets=%u", ring.count);
+    secret_forget(&ring);
+}
+
 static void on_signal(struct process_signals *signals, int signal)
 {
     struct server *server = CONTAINER_OF(signals, struct server, signals);
     if (signal == SIGHUP) {
         reopen_access_log(server);
+        reload_secret(server);
         return;
     }
     loop_stop(server->loop);
@@ -132,7 +153,17 @@ static enum err claim_directory(struct server *server, struct err_note *note)
 
 static enum err start_node(struct server *server, struct err_note *note)
 {
-    enum err err = node_start(&server->plan->node, &server->node, note);
+    struct node_cfg cfg = server->plan->node;
+    struct secret_ring ring = {0};
+    if (server->plan->secret_file != NULL) {
+        enum err read = secret_file_read(server->plan->secret_file, &ring, note);
+        if (read != ERR_OK) {
+            return read;
+        }
+        cfg.secret = &ring;
+    }
+    enum err err = node_start(&cfg, &server->node, note);
+    secret_forget(&ring);
     if (err != ERR_OK) {
         server->node = NULL;
         return err_note_wrap(note, err, "data directory %s", server->plan->node.data_dir);

@@ -48,6 +48,10 @@
       "The connection to another node of the cluster is gone; it is tried again.")                 \
     X(LOG_PEER_REFUSED, "peer_refused", WARN,                                                      \
       "A connection on the peer port was refused: wrong secret, cluster, version or identity.")    \
+    X(LOG_SECRET_RELOADED, "secret_reloaded", INFO,                                                \
+      "The secret's file was read again; connections with a secret that is gone are closed.")      \
+    X(LOG_SECRET_UNUSABLE, "secret_unusable", ERROR,                                               \
+      "The secret's file cannot be used now; the secrets that were read before stay in force.")    \
     X(LOG_TRANSFER_FAILED, "transfer_failed", WARN,                                                \
       "A snapshot could not be sent to or received from another node; it is tried again.")         \
     X(LOG_CHECK_REASSIGNED, "check_reassigned", INFO,                                              \

@@ -39,6 +39,7 @@ struct node_edge;
 struct metrics_set;
 struct watch_set;
 struct renewal;
+struct secret_ring;
 
 enum {
     NODE_ID_MAX = 255,
@@ -69,6 +70,8 @@ struct node_cfg {
     int loop_backend;    /* enum loop_backend */
     uint64_t wal_segment_bytes;
     uint64_t store_map_bytes;
+    /* The cluster's, borrowed during node_start; NULL: the nodes' connections are in the clear. */
+    const struct secret_ring *secret;
     uint64_t snapshot_log_bytes; /* log since the last snapshot that calls for one; 0: 64 MiB */
 };
 
@@ -87,6 +90,10 @@ void node_on_fatal(struct node *node, void (*fn)(void *self, enum err why, const
  * once, before the doors are closed: requests under way then end as usual, by the new leader. Not
  * on one of the node's threads. */
 void node_hand_over(struct node *node);
+/* Any thread: the secret's file has changed. From the core thread's next turn on the ring is used
+ * for new connections between nodes, and those made with a secret that is gone are closed. The node
+ * was started with a secret; copied. */
+void node_set_secret(struct node *node, const struct secret_ring *ring);
 /* Joins the threads, flushes the WAL, writes the store's clean mark, frees. The doors have been
  * closed: nothing may be open on the edges' loops. Not on one of the node's threads. Accepts
  * NULL. */

@@ -395,6 +395,30 @@ static void flush_works(struct node *node)
     }
 }
 
+void node_set_secret(struct node *node, const struct secret_ring *ring)
+{
+    (void)pthread_mutex_lock(&node->status_lock);
+    node->new_secret = *ring;
+    (void)pthread_mutex_unlock(&node->status_lock);
+    atomic_store_explicit(&node->has_new_secret, true, memory_order_release);
+    loop_wake(node->core.loop);
+}
+
+static void take_secret(struct node *node)
+{
+    if (!atomic_exchange_explicit(&node->has_new_secret, false, memory_order_acquire)) {
+        return;
+    }
+    (void)pthread_mutex_lock(&node->status_lock);
+    struct secret_ring ring = node->new_secret;
+    secret_forget(&node->new_secret);
+    (void)pthread_mutex_unlock(&node->status_lock);
+    if (ring.count > 0) { /* 0: two came at once, and the later one was taken already */
+        peers_set_secret(node->peers, &ring);
+    }
+    secret_forget(&ring);
+}
+
 static void on_turn_end(struct loop_hook *hook)
 {
     struct node *node = CONTAINER_OF(hook, struct node, core.hook);
@@ -402,6 +426,7 @@ static void on_turn_end(struct loop_hook *hook)
     clk_ns now = loop_now(core->loop);
     if (!core->stopping) {
         node_hand_over_turn(node, now);
+        take_secret(node);
         engine_turn(node->engine, now, loop_wall_ms(core->loop));
     }
     flush_works(node);
@@ -463,7 +488,7 @@ static void *thread_main(void *arg)
 
 static enum err start_peers(struct node *node, struct err_note *note)
 {
-    struct peers_cfg cfg = {.self = node->cfg.id};
+    struct peers_cfg cfg = {.self = node->cfg.id, .secret = node->cfg.secret};
     enum err err = net_addr_parse(bytes_of_str(node->cfg.peer_addr), &cfg.listen);
     for (uint32_t i = 0; i < node->cfg.peer_count && err == ERR_OK; i++) {
         const struct node_peer_cfg *peer = &node->cfg.peers[i];
@@ -480,7 +505,9 @@ static enum err start_peers(struct node *node, struct err_note *note)
                             .up = peers_up,
                             .down = peers_down,
                             .frame = peers_frame};
-    return peers_new(node->core.loop, &cfg, &env, &node->peers, note);
+    err = peers_new(node->core.loop, &cfg, &env, &node->peers, note);
+    node->cfg.secret = NULL; /* it was borrowed */
+    return err;
 }
 
 struct engine_env node_core_env(struct node *node)

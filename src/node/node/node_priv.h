@@ -23,6 +23,7 @@
 #include "node/node.h"
 #include "node/node_ext.h"
 #include "peers/peers.h"
+#include "secret/secret.h"
 #include "store/snapshot_file.h"
 #include "store/store.h"
 #include "transfer/transfer.h"
@@ -219,6 +220,8 @@ struct node {
     _Atomic uint64_t peer_heard[NODE_ID_MAX + 1];
     pthread_mutex_t status_lock;
     struct node_status status;
+    struct secret_ring new_secret; /* under status_lock */
+    atomic_bool has_new_secret;    /* until the core thread has taken it */
 };
 
 /* node_core.c */

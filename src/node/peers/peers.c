@@ -106,11 +106,13 @@ enum err peers_new(struct loop *loop, const struct peers_cfg *cfg, const struct 
     CHECK(peers->frame_bytes_max >= PEERS_HELLO_BYTES_MAX);
     CHECK(peers->frame_bytes_max <= peers->queue_bytes_max / 2);
     list_init(&peers->conns);
+    peers_secure_init(peers, cfg->secret);
     enum err err = add_peers(peers, cfg, note);
     if (err == ERR_OK) {
         err = tcp_listen(&peers->listener, loop, &cfg->listen, false, peers_on_accept, note);
     }
     if (err != ERR_OK) {
+        tls_context_free(peers->tls);
         mem_free(peers);
         return err;
     }
@@ -170,6 +172,9 @@ void peers_close(struct peers *peers, void (*on_closed)(void *self), void *self)
 void peers_free(struct peers *peers)
 {
     CHECK(peers == NULL || peers->close_reported);
+    if (peers != NULL) {
+        tls_context_free(peers->tls);
+    }
     mem_free(peers);
 }
 

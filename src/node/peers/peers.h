@@ -4,7 +4,8 @@
  * with the lower id dials, so each pair has exactly one LOG connection (Raft, proposals, leases)
  * and one BULK connection (snapshots), and a snapshot never delays a heartbeat. Each begins with a
  * hello from both sides; a peer of another cluster, another protocol version or with this node's
- * own id is refused with a reason before anything else is read.
+ * own id is refused with a reason before anything else is read. When the cluster has a secret, all
+ * of this is inside TLS 1.3 with a key derived from it (tls/tls.h), from the first byte on.
  *
  * Frame on the wire (integers little-endian):
  *
@@ -40,7 +41,10 @@
  *      doubling to 500 ms, with jitter; a reset by the peer's machine is told at once (env->down),
  *      because it ends Raft's stickiness to a dead leader.
  *   4. Nothing of a frame but its length is acted on before its checksum was compared.
- *   5. A connection over which nothing came for 5 s is closed; each side sends something every
+ *   5. With a secret, no byte of this protocol is read from one who has not proved to have it. The
+ *      handshake's time counts as the hello's, and those who are in it as strangers, of whom there
+ *      are at most PEERS_STRANGERS_MAX.
+ *   6. A connection over which nothing came for 5 s is closed; each side sends something every
  *      second. */
 #ifndef PEERS_PEERS_H
 #define PEERS_PEERS_H
@@ -51,6 +55,7 @@
 
 struct loop;
 struct peers;
+struct secret_ring;
 
 enum {
     PEERS_HELLO_BYTES_MAX = 512
@@ -98,6 +103,8 @@ struct peers_cfg {
 
     uint64_t queue_bytes_max; /* per peer and channel; 0: 64 MiB */
     uint32_t frame_bytes_max; /* 0: 18 MiB; at most half of queue_bytes_max */
+    /* The cluster's, borrowed during peers_new; NULL or empty: connections are in the clear. */
+    const struct secret_ring *secret;
 };
 
 /* Binds the listening port and starts dialling on the loop (before its first turn, or on its
@@ -106,6 +113,9 @@ struct peers_cfg {
 ERR_CHECKED enum err peers_new(struct loop *loop, const struct peers_cfg *cfg,
                                const struct peers_env *env, struct peers **ret_peers,
                                struct err_note *note);
+/* For connections to come. Those that were made with a secret that is not in the ring any more are
+ * closed. Only when peers_new got one; ring has one at least; copied. */
+void peers_set_secret(struct peers *peers, const struct secret_ring *ring);
 /* Closes everything; on_closed comes last, then peers_free. No env call after peers_close but down,
  * which comes inside it. Once only. */
 void peers_close(struct peers *peers, void (*on_closed)(void *self), void *self);

@@ -29,8 +29,10 @@ struct peers_conn *peers_conn_new(struct peers *peers)
 {
     struct peers_conn *conn = mem_alloc(sizeof(*conn));
     conn->peers = peers;
-    buf_init(&conn->out[0], peers->queue_bytes_max);
-    buf_init(&conn->out[1], peers->queue_bytes_max);
+    /* TLS adds to what is queued; its part is bounded by PEERS_SEAL_BYTES. */
+    size_t most = peers->queue_bytes_max + tls_wire_bytes(PEERS_SEAL_BYTES);
+    buf_init(&conn->out[0], most);
+    buf_init(&conn->out[1], most);
     buf_init(&conn->in, (size_t)peers->frame_bytes_max + PEERS_HEAD_BYTES);
     conn->heard_at = loop_now(peers->loop);
     list_push_back(&peers->conns, &conn->link_all);
@@ -48,6 +50,7 @@ static void on_closed(struct tcp_conn *tcp)
     buf_done(&conn->out[0]);
     buf_done(&conn->out[1]);
     buf_done(&conn->in);
+    tls_free(conn->tls);
     mem_free(conn);
     peers_maybe_closed(peers);
 }
@@ -78,7 +81,8 @@ void peers_conn_drop(struct peers_conn *conn, const char *reason)
 static void on_timer(struct loop_timer *timer)
 {
     struct peers_conn *conn = CONTAINER_OF(timer, struct peers_conn, timer);
-    peers_conn_drop(conn, "it sent no hello in time");
+    bool shaking = conn->tls != NULL && !tls_is_open(conn->tls);
+    peers_conn_drop(conn, shaking ? "its TLS handshake took too long" : "it sent no hello in time");
 }
 
 void peers_conn_start(struct peers_conn *conn)
@@ -88,13 +92,19 @@ void peers_conn_start(struct peers_conn *conn)
     conn->heard_at = loop_now(loop);
     loop_timer_set(loop, &conn->timer, loop_now(loop) + CLK_MS(PEERS_HELLO_TIMEOUT_MS), on_timer);
     tcp_recv_start(&conn->tcp, on_recv);
+    peers_secure_begin(conn);
 }
 
 /* What waits leaves, then our end of the connection is closed. */
 static void send_last(struct peers_conn *conn)
 {
     peers_conn_flush(conn);
-    if (conn->out[conn->filling].len == 0) {
+    if (conn->closing || conn->out[conn->filling].len > 0) {
+        return;
+    }
+    peers_secure_end(conn);
+    peers_conn_flush(conn);
+    if (!conn->closing && !peers_secure_has_more(conn)) {
         tcp_shutdown(&conn->tcp);
     }
 }
@@ -110,7 +120,12 @@ void peers_conn_refuse(struct peers_conn *conn, const char *reason)
         link->conn = NULL;
         conn->peers->stranger_count++;
     }
-    (void)peers_conn_queue(conn, PEERS_FRAME_REFUSE, bytes_of_str(reason));
+    if (peers_secure_can_say(conn)) {
+        (void)peers_conn_queue(conn, PEERS_FRAME_REFUSE, bytes_of_str(reason));
+    } else {
+        buf_clear(&conn->out[conn->filling]); /* our hello: it will not be heard */
+        conn->sealed = 0;
+    }
     send_last(conn);
     loop_timer_set(loop, &conn->timer, loop_now(loop) + CLK_MS(PEERS_REFUSE_TIMEOUT_MS), on_timer);
     if (link != NULL) {
@@ -125,8 +140,8 @@ bool peers_conn_queue(struct peers_conn *conn, uint8_t kind, struct bytes body)
     CHECK(body.len <= conn->peers->frame_bytes_max);
     struct buf *out = &conn->out[conn->filling];
     size_t size = PEERS_HEAD_BYTES + body.len;
-    size_t waiting = out->len + conn->out[1 - conn->filling].len;
-    if (size > conn->peers->queue_bytes_max - waiting || buf_reserve(out, size) != ERR_OK) {
+    size_t waiting = out->len - conn->sealed + conn->out[1 - conn->filling].len;
+    if (size + waiting > conn->peers->queue_bytes_max || buf_reserve(out, size) != ERR_OK) {
         return false;
     }
     uint8_t *head = out->data + out->len;
@@ -153,19 +168,29 @@ static void on_sent(struct tcp_send_req *req, enum err err)
     buf_recycle(sent);
     if (err != ERR_OK) {
         peers_conn_drop(conn, err_text(err));
-    } else if (conn->state == PEERS_REFUSING && !conn->closing) {
+    } else if (conn->state == PEERS_REFUSING) {
         send_last(conn);
+    } else if (conn->tls != NULL) {
+        peers_conn_flush(conn); /* the turn's end knows those with a link only */
     }
 }
 
 void peers_conn_flush(struct peers_conn *conn)
 {
     struct buf *out = &conn->out[conn->filling];
-    if (conn->sending || conn->closing || out->len == 0 || conn->state == PEERS_CONNECTING) {
+    bool waits = out->len > 0 || peers_secure_has_more(conn);
+    if (conn->sending || conn->closing || !waits || conn->state == PEERS_CONNECTING) {
         return;
     }
+    if (conn->tls != NULL) {
+        out = peers_secure_seal(conn);
+    } else {
+        conn->filling = 1 - conn->filling;
+    }
+    if (conn->closing || out->len == 0) {
+        return; /* the handshake is not done: frames wait */
+    }
     conn->sending = true;
-    conn->filling = 1 - conn->filling;
     conn->iov = (struct iovec){.iov_base = out->data, .iov_len = out->len};
     tcp_send(&conn->tcp, &conn->req, &conn->iov, 1, on_sent);
 }
@@ -291,6 +316,17 @@ static void on_recv(struct tcp_conn *tcp, enum err err, struct bytes data)
     if (conn->link != NULL) {
         conn->link->peer->status.received_bytes += data.len;
     }
+    if (conn->tls != NULL) {
+        if (conn->state != PEERS_REFUSING) {
+            peers_secure_receive(conn, data);
+        }
+    } else if (!peers_secure_meets_tls(conn, data)) {
+        peers_conn_take(conn, data);
+    }
+}
+
+void peers_conn_take(struct peers_conn *conn, struct bytes data)
+{
     while (data.len > 0 && !conn->closing && conn->state != PEERS_REFUSING) {
         data = take_frame(conn, data);
     }

@@ -20,6 +20,9 @@ static void on_connect(struct tcp_conn *tcp, enum err err)
         return;
     }
     peers_conn_start(conn);
+    if (conn->closing) {
+        return;
+    }
     peers_hello_send(conn, conn->link->peer->id, conn->link->channel);
 }
 

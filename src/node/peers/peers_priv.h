@@ -23,6 +23,7 @@
 #include "list/list.h"
 #include "loop/loop.h"
 #include "loop/tcp.h"
+#include "tls/tls.h"
 
 enum {
     PEERS_HEAD_BYTES = 9,
@@ -39,6 +40,7 @@ enum {
     PEERS_FRESH_MS = 2500,
     PEERS_KEEP_BYTES = 1024 * 1024, /* buffers over this are given back when they are empty */
     PEERS_LOG_LINES_MAX = 5,        /* about strangers, per second */
+    PEERS_SEAL_BYTES = 1024 * 1024, /* encrypted at a time: about half a millisecond */
 };
 
 enum peers_conn_state {
@@ -77,7 +79,9 @@ struct peers_conn {
     enum peers_conn_state state;
     bool dialled;
     bool closing;
-    bool sending; /* out[1 - filling] is with the loop */
+    bool sending;    /* out[1 - filling] is with the loop */
+    struct tls *tls; /* NULL: the cluster has no secret */
+    size_t sealed;   /* bytes at the beginning of out[filling] that are encrypted already */
     int filling;
     struct buf out[2];
     struct iovec iov;
@@ -102,7 +106,8 @@ struct peers {
     bool close_reported;
     struct loop_hook hook;
     struct loop_timer tick;
-    struct list conns; /* all that are not freed */
+    struct list conns;       /* all that are not freed */
+    struct tls_context *tls; /* NULL: the cluster has no secret */
     uint32_t stranger_count;
     clk_ns log_window; /* of lines about strangers */
     uint32_t log_lines;
@@ -122,12 +127,32 @@ void peers_conn_start(struct peers_conn *conn); /* receiving, and the hello's ti
 /* Queues a frame in any state. False: the queue is full. */
 bool peers_conn_queue(struct peers_conn *conn, uint8_t kind, struct bytes body);
 void peers_conn_flush(struct peers_conn *conn);
+/* Frames, or parts of them, that came; returns at once when the connection ends. */
+void peers_conn_take(struct peers_conn *conn, struct bytes data);
 /* Closes the connection and does what follows from that; does nothing when it is closing already.
  * The reason goes to the log. */
 void peers_conn_drop(struct peers_conn *conn, const char *reason);
 /* Tells the other side why and closes once it has heard. reason: borrowed, may be the peer's
  * status text. */
 void peers_conn_refuse(struct peers_conn *conn, const char *reason);
+
+/* peers_secure.c: the seam for TLS */
+void peers_secure_init(struct peers *peers, const struct secret_ring *ring);
+/* Before anything is received; the one who dialled says the first word. */
+void peers_secure_begin(struct peers_conn *conn);
+/* Bytes of the network, when conn->tls is there. */
+void peers_secure_receive(struct peers_conn *conn, struct bytes data);
+/* When it is not: whether the other side speaks TLS; then it is refused. */
+bool peers_secure_meets_tls(struct peers_conn *conn, struct bytes data);
+/* Whether a frame that is queued now can leave. */
+bool peers_secure_can_say(const struct peers_conn *conn);
+/* Whether TLS itself has something to send. */
+bool peers_secure_has_more(const struct peers_conn *conn);
+/* Nothing more will be queued. */
+void peers_secure_end(struct peers_conn *conn);
+/* Encrypts what waits, at most PEERS_SEAL_BYTES of it, into the buffer that it returns. The
+ * connection may be closing afterwards. */
+struct buf *peers_secure_seal(struct peers_conn *conn);
 
 /* peers_hello.c: what is decided before a connection is open */
 void peers_hello_send(struct peers_conn *conn, raft_node_id to, enum peers_channel channel);

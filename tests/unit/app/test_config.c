@@ -176,6 +176,35 @@ static void addresses_beyond_loopback_are_refused(void **state)
     config.peers = "1=127.0.0.1:8300,2=10.0.0.2:8300,3=127.0.0.1:8320";
     assert_int_equal(check(), ERR_BAD_INPUT);
     assert_non_null(strstr(note.text, "--peers: 10.0.0.2:8300 is not on loopback"));
+    assert_non_null(strstr(note.text, "--secret-file FILE"));
+}
+
+/* Nodes with a secret, clients when somebody has said in so many words that it is insecure. */
+static void a_secret_opens_the_nodes_port_and_a_flag_the_doors(void **state)
+{
+    (void)state;
+    config.data = "/tmp/x";
+    config.peer_listen = "10.0.0.1:8300";
+    assert_int_equal(check(), ERR_BAD_INPUT);
+    assert_non_null(strstr(note.text, "--peer-listen: 10.0.0.1:8300 is not on loopback"));
+    config.secret_file = "/tmp/x/secret";
+    assert_int_equal(check(), ERR_OK);
+    config.peers = "1=10.0.0.1:8300,2=10.0.0.2:8300,3=[2001:db8::3]:8320";
+    assert_int_equal(check(), ERR_OK);
+    assert_string_equal(plan.secret_file, "/tmp/x/secret");
+    config.peer_listen = "0.0.0.0:8300";
+    assert_int_equal(check(), ERR_BAD_INPUT);
+    assert_non_null(strstr(note.text, "no address that another node can dial"));
+    config.peer_listen = "10.0.0.1:8300";
+    config.http = "10.0.0.1:8500";
+    assert_int_equal(check(), ERR_BAD_INPUT);
+    assert_non_null(strstr(note.text, "--http: 10.0.0.1:8500 is not on loopback"));
+    assert_non_null(strstr(note.text, "--insecure-clients"));
+    config.insecure_clients = true;
+    config.gateway = "0.0.0.0:80";
+    assert_int_equal(check(), ERR_OK);
+    config.secret_file = NULL;
+    assert_int_equal(check(), ERR_BAD_INPUT); /* it is for clients only */
 }
 
 struct refusal {
@@ -232,6 +261,7 @@ int main(void)
         CONFIG_TEST(a_missing_or_unreadable_file_is_named),
         CONFIG_TEST(a_single_node_needs_a_directory_only),
         CONFIG_TEST(addresses_beyond_loopback_are_refused),
+        CONFIG_TEST(a_secret_opens_the_nodes_port_and_a_flag_the_doors),
         CONFIG_TEST(each_bad_setting_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "log/log.h"
 #include "loop_test.h"
 #include "mem/mem.h"
+#include "secret/secret.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +47,7 @@ struct end {
     bool closed;
     bool refuses;
     bool distrusts;
+    const struct secret_ring *secret; /* NULL: the one of all ends */
     enum err frame_answer;
     bool resets_on_frame;
 };
@@ -113,9 +115,32 @@ static void on_peers_closed(void *self)
     end->closed = true;
 }
 
+/* Of all ends that have none of their own. */
+static const struct secret_ring *common_secret;
+static const struct secret_ring NO_SECRET;
+static const struct secret_ring RING_A = {.count = 1, .at = {{{1}}}};
+static const struct secret_ring RING_B = {.count = 1, .at = {{{2}}}};
+static const struct secret_ring RING_AB = {.count = 2, .at = {{{1}}, {{2}}}};
+static const struct secret_ring RING_BA = {.count = 2, .at = {{{2}}, {{1}}}};
+
+static int with_secret(void **state)
+{
+    (void)state;
+    common_secret = &RING_A;
+    return 0;
+}
+
+static int without_secret(void **state)
+{
+    (void)state;
+    common_secret = NULL;
+    return 0;
+}
+
 static void start(struct end *end, const struct peers_cfg *limits)
 {
     struct peers_cfg cfg = *limits;
+    cfg.secret = end->secret != NULL ? end->secret : common_secret;
     cfg.self = end->id;
     cfg.listen = end->addr;
     for (raft_node_id id = 1; id <= NODES_MAX; id++) {
@@ -919,6 +944,176 @@ static void who_says_nothing_does_not_keep_peers_out(void **state)
     net_free(net);
 }
 
+/* --- with a secret --- */
+
+static struct net *net_of_two_secrets(const struct secret_ring *one, const struct secret_ring *two)
+{
+    struct net *net = mem_alloc(sizeof(*net));
+    net->loop = test_loop();
+    end_new(net, 1)->secret = one;
+    end_new(net, 2)->secret = two;
+    start(net->ends[2], &NO_LIMITS);
+    start(net->ends[1], &NO_LIMITS);
+    return net;
+}
+
+static void expect_refusals(const struct secret_ring *one, const struct secret_ring *two,
+                            const char *at_one, const char *at_two)
+{
+    struct net *net = net_of_two_secrets(one, two);
+    LOOP_UNTIL(net->loop, has_refusal(net->ends[1], 2, at_one));
+    LOOP_UNTIL(net->loop, has_refusal(net->ends[2], 1, at_two));
+    assert_int_equal(net->ends[1]->ups[2] + net->ends[2]->ups[1], 0);
+    net_free(net);
+}
+
+static void another_secret_is_refused_and_both_sides_say_so(void **state)
+{
+    (void)state;
+    expect_refusals(&RING_A, &RING_B, "does not take this node's secret (--secret-file)",
+                    "a connection from its machine: its secret is none of this node's");
+    expect_refusals(&RING_BA, &RING_A, "does not take this node's secret (--secret-file)",
+                    "its secret is none of this node's");
+}
+
+static void one_with_and_one_without_a_secret_both_say_so(void **state)
+{
+    (void)state;
+    expect_refusals(&NO_SECRET, &RING_A,
+                    "the other side has a secret and this node none: give --secret-file FILE",
+                    "it runs without a secret, or is no node (--secret-file)");
+    expect_refusals(&RING_A, &NO_SECRET,
+                    "the other side does not speak TLS: it runs without a secret (--secret-file)",
+                    "it has a secret and this node none: give --secret-file FILE");
+}
+
+static void step(struct net *net, raft_node_id id, const struct secret_ring *ring)
+{
+    peers_set_secret(net->ends[id]->peers, ring);
+    net->ends[id]->secret = ring; /* at a restart too */
+}
+
+/* Nodes take each step one after the other; connections stay up, new ones are made at each
+ * point. */
+static void a_secret_is_rotated_without_losing_a_connection(void **state)
+{
+    (void)state;
+    static const struct secret_ring *const STEPS[] = {&RING_AB, &RING_BA, &RING_B};
+    struct net *net = net_of_two_secrets(&RING_A, &RING_A);
+    LOOP_UNTIL(net->loop, both_up(net, 1, 2));
+    for (size_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++) {
+        for (raft_node_id id = 1; id <= 2; id++) {
+            int downs = net->ends[1]->downs[2] + net->ends[2]->downs[1];
+            step(net, id, STEPS[i]);
+            assert_int_equal(net->ends[1]->downs[2] + net->ends[2]->downs[1], downs);
+            peers_reset(net->ends[1]->peers, 2);
+            LOOP_UNTIL(net->loop, net->ends[2]->downs[1] > 0 && both_up(net, 1, 2));
+            LOOP_UNTIL(net->loop, send_bulk(net->ends[1], 2, (struct bytes){0}));
+        }
+    }
+    net_free(net);
+}
+
+static void a_dropped_secret_ends_its_connections(void **state)
+{
+    (void)state;
+    struct net *net = net_of_two_secrets(&RING_A, &RING_AB);
+    LOOP_UNTIL(net->loop, both_up(net, 1, 2));
+    step(net, 2, &RING_B);
+    assert_int_equal(net->ends[2]->downs[1], 1);
+    LOOP_UNTIL(net->loop, has_refusal(net->ends[1], 2, "does not take this node's secret"));
+    assert_int_equal(net->ends[2]->ups[1], 1);
+    net_free(net);
+}
+
+/* Sends a stranger's bytes; the answer is an alert of TLS or nothing, never a word of ours. */
+static void expect_nothing_parsed(struct net *net, const void *data, size_t len)
+{
+    int fd = raw_connect(&net->ends[2]->addr);
+    struct buf answer;
+    buf_init(&answer, 4096);
+    raw_send(fd, data, len);
+    LOOP_UNTIL(net->loop, raw_ended(fd, &answer));
+    assert_true(answer.len == 0 || (answer.len == 7 && answer.data[0] == 21));
+    assert_int_equal(net->ends[2]->ups[1], 0);
+    buf_done(&answer);
+    (void)close(fd);
+}
+
+static void nothing_of_ours_is_parsed_without_the_secret(void **state)
+{
+    (void)state;
+    struct net *net = net_of_two_alone();
+    uint8_t hello[HELLO];
+    uint8_t frame[HEAD + HELLO];
+    raw_hello(hello, PEERS_LOG);
+    size_t len = raw_frame(frame, PEERS_FRAME_HELLO, hello, HELLO);
+    expect_nothing_parsed(net, frame, len); /* good in the clear */
+    hello[0] ^= 1;
+    len = raw_frame(frame, PEERS_FRAME_HELLO, hello, HELLO);
+    expect_nothing_parsed(net, frame, len);
+    expect_nothing_parsed(net, "GET / HTTP/1.1\r\n\r\n", 18);
+    static const uint8_t HUGE[] = {22, 3, 1, 0xff, 0xff, 1};
+    expect_nothing_parsed(net, HUGE, sizeof(HUGE));
+    LOOP_UNTIL(net->loop, has_refusal(net->ends[2], 1, "(--secret-file)") ||
+                              has_refusal(net->ends[2], 1, "handshake"));
+    net_free(net);
+}
+
+/* A handshake that never ends costs a place among the strangers, for a while. */
+static void a_slow_handshake_is_timed_out(void **state)
+{
+    (void)state;
+    struct net *net = net_of_two_alone();
+    static const uint8_t BEGINNING[] = {22, 3, 1, 1, 0, 1};
+    clk_ns begun = loop_now(net->loop);
+    int fd = raw_connect(&net->ends[2]->addr);
+    raw_send(fd, BEGINNING, sizeof(BEGINNING));
+    struct buf said;
+    buf_init(&said, 4096);
+    LOOP_UNTIL(net->loop, raw_ended(fd, &said));
+    assert_true(loop_now(net->loop) - begun >= CLK_MS(2900));
+    assert_int_equal(said.len, 0);
+    buf_done(&said);
+    (void)close(fd);
+    net_free(net);
+}
+
+static void slow_handshakes_do_not_keep_peers_out(void **state)
+{
+    (void)state;
+
+    enum {
+        SLOW = 100
+    };
+
+    static const uint8_t BEGINNING[] = {22, 3, 1, 1, 0, 1};
+    struct net *net = net_of_two_alone();
+    int fds[SLOW];
+    struct buf said;
+    buf_init(&said, 4096);
+    for (int i = 0; i < SLOW; i++) {
+        fds[i] = raw_connect(&net->ends[2]->addr);
+        raw_send(fds[i], BEGINNING, sizeof(BEGINNING));
+        loop_turn(net->loop, 0);
+    }
+    clk_ns begun = loop_now(net->loop);
+    start(net->ends[1], &NO_LIMITS);
+    LOOP_UNTIL(net->loop, both_up(net, 1, 2));
+    LOOP_UNTIL(net->loop, raw_ended(fds[0], &said));         /* the oldest had to go */
+    assert_true(loop_now(net->loop) - begun < CLK_MS(2500)); /* before they time out */
+    for (int i = 0; i < SLOW; i++) {
+        (void)close(fds[i]);
+    }
+    buf_done(&said);
+    net_free(net);
+}
+
+#define WITH_SECRET(f)                                                                             \
+    {                                                                                              \
+#        f "_with_a_secret", f, with_secret, without_secret, NULL                                  \
+    }
+
 int main(void)
 {
     test_skip_without_backend();
@@ -953,6 +1148,29 @@ int main(void)
         cmocka_unit_test(bulk_lives_no_longer_than_its_log),
         cmocka_unit_test(silence_ends_a_connection_but_idleness_does_not),
         cmocka_unit_test(who_says_nothing_does_not_keep_peers_out),
+        /* The same, encrypted. */
+        WITH_SECRET(two_nodes_find_each_other),
+        WITH_SECRET(three_nodes_find_each_other),
+        WITH_SECRET(frames_of_all_sizes_arrive_in_order),
+        WITH_SECRET(a_frame_of_nine_mebibytes_passes_beside_small_ones),
+        WITH_SECRET(frames_of_one_turn_leave_in_one_write),
+        WITH_SECRET(a_full_queue_says_so_and_drains),
+        WITH_SECRET(a_reset_connection_comes_back),
+        WITH_SECRET(a_stopped_node_is_found_when_it_is_back),
+        WITH_SECRET(a_frame_that_is_refused_closes_the_connection),
+        WITH_SECRET(a_frame_may_reset_its_own_connection),
+        WITH_SECRET(another_cluster_is_refused_with_the_reason_on_both_sides),
+        WITH_SECRET(both_connections_of_a_node_that_joins_are_open),
+        WITH_SECRET(a_node_at_the_address_of_another_is_refused),
+        WITH_SECRET(the_one_who_dialled_may_refuse_too),
+        WITH_SECRET(an_untrusted_peer_is_connected_and_shown),
+        cmocka_unit_test(another_secret_is_refused_and_both_sides_say_so),
+        cmocka_unit_test(one_with_and_one_without_a_secret_both_say_so),
+        cmocka_unit_test(a_secret_is_rotated_without_losing_a_connection),
+        cmocka_unit_test(a_dropped_secret_ends_its_connections),
+        WITH_SECRET(nothing_of_ours_is_parsed_without_the_secret),
+        WITH_SECRET(a_slow_handshake_is_timed_out),
+        WITH_SECRET(slow_handshakes_do_not_keep_peers_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
