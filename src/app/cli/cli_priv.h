@@ -53,6 +53,11 @@ struct cli_files_options {
         .to = UINT64_MAX, .limit = UINT64_MAX                                                      \
     }
 
+struct cli_recover_options {
+    const char *data;
+    bool accept;
+};
+
 /* A command at work. */
 struct cli_work {
     const struct cli_call *call;
@@ -86,6 +91,7 @@ int cli_route_rm(const struct cli_call *call);
 int cli_route_ls(const struct cli_call *call);
 int cli_wal_dump(const struct cli_call *call);
 int cli_snapshot_inspect(const struct cli_call *call);
+int cli_recover(const struct cli_call *call);
 int cli_server(const struct cli_call *call);
 int cli_dev(const struct cli_call *call);
 int cli_version(const struct cli_call *call);

@@ -54,6 +54,11 @@ static const struct flag FLAGS_SNAPSHOT_INSPECT[] = {
      offsetof(struct cli_files_options, limit)},
     {"json", FLAG_SWITCH, NULL, "print JSON, one object per line",
      offsetof(struct cli_files_options, json)}};
+static const struct flag FLAGS_RECOVER[] = {
+    {"data", FLAG_TEXT, "DIR", "data directory of the surviving node (required)",
+     offsetof(struct cli_recover_options, data)},
+    {"i-accept-data-loss", FLAG_SWITCH, NULL, "do it; without this it only reports",
+     offsetof(struct cli_recover_options, accept)}};
 
 #define FLAGS_OF(rows) &(const struct flag_table){rows, sizeof(rows) / sizeof((rows)[0])}
 
@@ -151,6 +156,16 @@ static const struct cli_command COMMANDS[] = {
      "  flotilla snapshot inspect ./n1/snapshots --rows --prefix config/ --limit 50\n"
      "  flotilla snapshot inspect ./n1 --json | grep '\"type\":\"table\"'\n",
      FLAGS_OF(FLAGS_SNAPSHOT_INSPECT), cli_snapshot_inspect},
+    {"recover", "--data DIR", "go on with one survivor when the majority is lost for good",
+     "Offline: the node must be stopped. Without --i-accept-data-loss nothing is changed and the\n"
+     "exit code is 1: read what may be lost. Of several survivors take the one with the highest\n"
+     "term of its last entry, then the latest last entry. The node becomes the only voter of a new\n"
+     "cluster with its data; nodes of the old one are refused until their directories are wiped\n"
+     "(docs/operations.md, \"Disaster recovery\").\n"
+     "Exit codes: 0 recovered; 1 only reported, or refused; 2 wrong command line.\n",
+     "  flotilla recover --data /var/lib/flotilla\n"
+     "  flotilla recover --data /var/lib/flotilla --i-accept-data-loss\n",
+     FLAGS_OF(FLAGS_RECOVER), cli_recover},
     {"version", "", "print the version", "",
      "  flotilla version\n",
      FLAGS_OF(FLAGS_COMMON), cli_version},
