@@ -55,6 +55,7 @@ struct cli_files_options {
 
 struct cli_recover_options {
     const char *data;
+    uint64_t id;
     bool accept;
 };
 
@@ -91,6 +92,8 @@ int cli_route_rm(const struct cli_call *call);
 int cli_route_ls(const struct cli_call *call);
 int cli_wal_dump(const struct cli_call *call);
 int cli_snapshot_inspect(const struct cli_call *call);
+int cli_snapshot_save(const struct cli_call *call);
+int cli_snapshot_restore(const struct cli_call *call);
 int cli_recover(const struct cli_call *call);
 int cli_server(const struct cli_call *call);
 int cli_dev(const struct cli_call *call);

@@ -267,8 +267,13 @@ bool recover_is_needed(const struct recover_report *report)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+enum {
+    META_GROUP = 1
+};
+
 struct writing {
     struct wal *wal;
+    uint64_t appended;
     uint64_t durable;
     enum err failed;
     struct err_note why;
@@ -287,14 +292,13 @@ static void on_failed(void *context, enum err err, const struct err_note *note)
     writing->why = *note;
 }
 
-static enum err append_group(struct writing *writing, struct loop *loop,
-                             const struct recover_report *report, uint32_t position)
+/* Behind the group's last entry, in a new term: a configuration of one voter. */
+static enum err append_alone(struct writing *writing, struct loop *loop,
+                             const struct identity *self, const struct recover_group *group)
 {
-    const struct recover_group *group = &report->groups[position];
-    struct raft_config config = {.count = 1,
-                                 .members = {{.node = report->identity.node_id,
-                                              .role = RAFT_VOTER,
-                                              .storage_id = report->identity.storage_id}}};
+    struct raft_config config = {
+        .count = 1,
+        .members = {{.node = self->node_id, .role = RAFT_VOTER, .storage_id = self->storage_id}}};
     struct raft_hard_state hard = {.term = group->term + 1};
     struct buf payload;
     buf_init(&payload, RAFT_CONFIG_BYTES_MAX);
@@ -306,7 +310,7 @@ static enum err append_group(struct writing *writing, struct loop *loop,
                                   .kind = RAFT_ENTRY_CONFIG,
                                   .time_ms = now > group->last_time_ms ? now : group->last_time_ms,
                                   .payload = buf_bytes(&payload)};
-        struct wal_write write = {.wal_seq = position + 1,
+        struct wal_write write = {.wal_seq = ++writing->appended,
                                   .group = group->group,
                                   .hard_state = &hard,
                                   .entries = &entry,
@@ -317,14 +321,14 @@ static enum err append_group(struct writing *writing, struct loop *loop,
     return err;
 }
 
-/* Turns the loop until the log is on the disk up to wal_seq, sealed, and idle. */
-static enum err settle(struct writing *writing, struct loop *loop, uint64_t wal_seq)
+/* Turns the loop until all that was appended is on the disk, sealed, and the log idle. */
+static enum err settle(struct writing *writing, struct loop *loop)
 {
     wal_flush(writing->wal);
     bool sealed = false;
     while (writing->failed == ERR_OK &&
-           (writing->durable < wal_seq || !sealed || !wal_idle(writing->wal))) {
-        if (writing->durable >= wal_seq && !sealed) {
+           (writing->durable < writing->appended || !sealed || !wal_idle(writing->wal))) {
+        if (writing->durable >= writing->appended && !sealed) {
             wal_seal(writing->wal);
             sealed = true;
             continue;
@@ -343,18 +347,44 @@ static void run_dry(struct writing *writing, struct loop *loop)
     }
 }
 
+static enum err open_log(struct writing *writing, struct disk *disk, uint64_t storage_id,
+                         struct err_note *note)
+{
+    *writing = (struct writing){.failed = ERR_OK};
+    struct wal_callbacks callbacks = {
+        .on_durable = on_durable, .on_failed = on_failed, .context = writing};
+    struct wal_config config = wal_config_default(storage_id);
+    enum err err = wal_open(disk, &config, &callbacks, &writing->wal, note);
+    if (err == ERR_OK) {
+        wal_boot_done(writing->wal);
+    }
+    return err;
+}
+
+/* Writes what was appended, unless err says that something could not be; closes. */
+static enum err close_log(struct writing *writing, struct loop *loop, enum err err,
+                          struct err_note *note)
+{
+    if (err == ERR_OK) {
+        err = settle(writing, loop);
+    }
+    run_dry(writing, loop);
+    if (err != ERR_OK) {
+        err_note_set(note, err, "append to the log: %s",
+                     writing->why.text[0] != '\0' ? writing->why.text : err_text(err));
+    }
+    wal_free(writing->wal);
+    return err;
+}
+
 static enum err write_log(struct loop *loop, struct disk *disk, const struct recover_report *report,
                           struct err_note *note)
 {
-    struct writing writing = {.failed = ERR_OK};
-    struct wal_callbacks callbacks = {
-        .on_durable = on_durable, .on_failed = on_failed, .context = &writing};
-    struct wal_config config = wal_config_default(report->identity.storage_id);
-    enum err err = wal_open(disk, &config, &callbacks, &writing.wal, note);
+    struct writing writing;
+    enum err err = open_log(&writing, disk, report->identity.storage_id, note);
     if (err != ERR_OK) {
         return err;
     }
-    wal_boot_done(writing.wal);
     for (uint32_t i = 0; i < report->group_count && err == ERR_OK; i++) {
         raft_index first = 0;
         raft_index last = 0;
@@ -363,19 +393,10 @@ static enum err write_log(struct loop *loop, struct disk *disk, const struct rec
             err = ERR_CONFLICT; /* somebody wrote after the look, without the lock */
         }
         if (err == ERR_OK) {
-            err = append_group(&writing, loop, report, i);
+            err = append_alone(&writing, loop, &report->identity, &report->groups[i]);
         }
     }
-    if (err == ERR_OK) {
-        err = settle(&writing, loop, report->group_count);
-    }
-    run_dry(&writing, loop);
-    if (err != ERR_OK) {
-        err_note_set(note, err, "append to the log: %s",
-                     writing.why.text[0] != '\0' ? writing.why.text : err_text(err));
-    }
-    wal_free(writing.wal);
-    return err;
+    return close_log(&writing, loop, err, note);
 }
 
 enum err recover_write(struct loop *loop, struct disk *disk, const struct recover_report *report,
@@ -393,6 +414,71 @@ enum err recover_write(struct loop *loop, struct disk *disk, const struct recove
     }
     if (err == ERR_OK) {
         *ret_cluster_id = id;
+    }
+    return err;
+}
+
+/* ---- founding -------------------------------------------------------------------------------- */
+
+enum err recover_is_empty(struct disk *disk, struct err_note *note)
+{
+    bool log = false;
+    struct identity found;
+    enum err err = wal_present(disk, &log, note);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = identity_read(disk, &found, note);
+    if (log || err != ERR_NOT_FOUND) {
+        return err_note_set(note, ERR_EXISTS,
+                            "the directory is used already: a backup needs an empty one");
+    }
+    return ERR_OK;
+}
+
+static enum err found_log(struct loop *loop, struct disk *disk, const struct identity *identity,
+                          const struct recover_backup *backup, struct err_note *note)
+{
+    struct writing writing;
+    struct wal_config config = wal_config_default(identity->storage_id);
+    enum err err = wal_create(disk, &config, note);
+    if (err == ERR_OK) {
+        err = open_log(&writing, disk, identity->storage_id, note);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    struct wal_write mark = {
+        .wal_seq = ++writing.appended, .group = META_GROUP, .snapshot = &backup->meta};
+    struct recover_group group = {.group = META_GROUP,
+                                  .last = backup->meta.index,
+                                  .last_time_ms = backup->time_ms,
+                                  .term = backup->meta.term};
+    err = wal_append(writing.wal, loop_now(loop), &mark);
+    if (err == ERR_OK) {
+        err = append_alone(&writing, loop, identity, &group);
+    }
+    return close_log(&writing, loop, err, note);
+}
+
+enum err recover_found(struct loop *loop, struct disk *disk, const struct recover_backup *backup,
+                       const uint64_t random[2], uint64_t *ret_cluster_id, struct err_note *note)
+{
+    struct identity identity = {.node_id = backup->node,
+                                .storage_id = random[0] != 0 ? random[0] : 1};
+    struct identity_want want = {.node_id = backup->node,
+                                 .new_storage_id = identity.storage_id,
+                                 .cluster_id = random[1] != 0 ? random[1] : 1};
+    enum err err = recover_is_empty(disk, note);
+    if (err == ERR_OK) {
+        err = found_log(loop, disk, &identity, backup, note);
+    }
+    if (err == ERR_OK) {
+        /* Last: without it nobody starts from this directory. */
+        err = identity_open(disk, &want, false, &identity, note);
+    }
+    if (err == ERR_OK) {
+        *ret_cluster_id = identity.cluster_id;
     }
     return err;
 }

@@ -1,10 +1,11 @@
-/* Recovery of a cluster that has lost its majority for good: one stopped node's directory becomes
- * the beginning of a new cluster, with this node as its only voter.
+/* Beginning a new cluster with an old one's data: of a survivor, when the majority is lost for good
+ * (recover_look, recover_write), or of a backup (recover_found). Either way one directory becomes
+ * that of the only voter.
  *
  * Place: node; offline, for the command line. No engine runs.
  *
- * What it does, in this order, so that a crash in between leaves either the old cluster's directory
- * or one that no old member talks to:
+ * What recover_write does, in this order, so that a crash in between leaves either the old
+ * cluster's directory or one that no old member talks to:
  *   1. the identity gets a new cluster id, so that a node of the old cluster that comes back is
  *      refused, and refuses, as one of another cluster: it may have committed what this one lacks;
  *   2. every group of the log gets one more entry, in a term above all that this disk has seen: a
@@ -67,6 +68,26 @@ bool recover_is_needed(const struct recover_report *report);
  * and is recovered by another call. */
 ERR_CHECKED enum err recover_write(struct loop *loop, struct disk *disk,
                                    const struct recover_report *report, uint64_t random,
+                                   uint64_t *ret_cluster_id, struct err_note *note);
+
+/* ERR_OK when the directory has neither a log nor an identity; ERR_EXISTS. ERR_IO. */
+ERR_CHECKED enum err recover_is_empty(struct disk *disk, struct err_note *note);
+
+/* What a new cluster is made of: a verified snapshot file of group 1, which lies in the directory's
+ * snapshots under its own name already. */
+struct recover_backup {
+    struct raft_snapshot_meta meta;
+    clk_ms time_ms; /* of the last entry in it */
+    raft_node_id node;
+};
+
+/* Makes the log and then the identity in an empty directory that the caller has locked. The log
+ * begins with the mark of the snapshot and a configuration with this node alone, in the next term,
+ * so indices go on where the backup's ended. random: any numbers, the disk's id and the new
+ * cluster's are made of them. A crash before the end leaves a directory that no node starts from.
+ * ERR_EXISTS: there is a log or an identity. Errors of the WAL and the identity. */
+ERR_CHECKED enum err recover_found(struct loop *loop, struct disk *disk,
+                                   const struct recover_backup *backup, const uint64_t random[2],
                                    uint64_t *ret_cluster_id, struct err_note *note);
 
 #endif
