@@ -193,6 +193,23 @@ def clients_that_leave_in_the_middle_leave_nothing():
         check(node.stop() == 0, "a clean stop")
 
 
+def a_node_stops_in_the_middle_of_backups():
+    with rig.Cluster(PROGRAM, 1) as cluster:
+        node = cluster.nodes[0]
+        for number in range(40):
+            check(node.put(f"big/{number}", b"b" * 500000), "a write")
+        clients = [socket.create_connection(("127.0.0.1", node.http)) for _ in range(10)]
+        for client in clients:
+            client.sendall(b"GET /v1/snapshot HTTP/1.1\r\nHost: a\r\n\r\n")
+        heads = [client.recv(12) for client in clients]
+        check(heads.count(b"HTTP/1.1 200") == 8 and heads.count(b"HTTP/1.1 429") == 2, f"eight at once: {heads}")
+        for client in clients[::2]:
+            client.close()
+        check(node.stop() == 0, "a clean stop")
+        for client in clients[1::2]:
+            client.close()
+
+
 def a_backup_is_restored_into_a_new_cluster():
     with rig.Cluster(PROGRAM, 3) as cluster:
         cluster.wait_leader()
@@ -254,6 +271,7 @@ CASES = [
     a_backup_of_any_node_has_every_acknowledged_write,
     a_backup_without_a_leader_is_stale_or_refused,
     clients_that_leave_in_the_middle_leave_nothing,
+    a_node_stops_in_the_middle_of_backups,
     a_backup_is_restored_into_a_new_cluster,
     what_is_no_backup_is_refused,
     the_last_survivor_becomes_the_cluster,
