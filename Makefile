@@ -6,7 +6,7 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 MESON_BUILD = build/build.ninja
 
-.PHONY: all run test bench sim sim-mutants chaos install clean format gates check-fresh help
+.PHONY: all run test bench bench-restart sim sim-mutants chaos install clean format gates check-fresh help
 
 all: $(MESON_BUILD)
 	ninja -C build
@@ -21,6 +21,7 @@ help:
 	@echo 'make sim-mutants   bugs put in on purpose must be found by the simulator'
 	@echo 'make chaos      the leader is killed KILLS=20 times under load'
 	@echo 'make bench      the benchmarks, beside nginx and HAProxy'
+	@echo 'make bench-restart   a node with 256 MB starts after a clean stop and after kill -9'
 	@echo 'make install    the release build into PREFIX=/usr/local'
 	@echo 'make check-fresh   ./run and ./test inside a minimal Debian 12'
 
@@ -49,6 +50,10 @@ bench: $(MESON_BUILD)
 	tools/bootstrap --bench
 	ninja -C build
 	bench/run
+
+bench-restart: $(MESON_BUILD)
+	ninja -C build flotilla
+	python3 bench/restart.py build/flotilla
 
 install: $(MESON_BUILD)
 	meson configure build -Dprefix=$(PREFIX)

@@ -53,6 +53,12 @@ struct cli_files_options {
         .to = UINT64_MAX, .limit = UINT64_MAX                                                      \
     }
 
+struct cli_recover_options {
+    const char *data;
+    uint64_t id;
+    bool accept;
+};
+
 /* A command at work. */
 struct cli_work {
     const struct cli_call *call;
@@ -88,6 +94,9 @@ int cli_wal_dump(const struct cli_call *call);
 int cli_snapshot_inspect(const struct cli_call *call);
 int cli_secret_new(const struct cli_call *call);
 int cli_secret_rotate(const struct cli_call *call);
+int cli_snapshot_save(const struct cli_call *call);
+int cli_snapshot_restore(const struct cli_call *call);
+int cli_recover(const struct cli_call *call);
 int cli_server(const struct cli_call *call);
 int cli_dev(const struct cli_call *call);
 int cli_version(const struct cli_call *call);

@@ -54,6 +54,22 @@ static const struct flag FLAGS_SNAPSHOT_INSPECT[] = {
      offsetof(struct cli_files_options, limit)},
     {"json", FLAG_SWITCH, NULL, "print JSON, one object per line",
      offsetof(struct cli_files_options, json)}};
+static const struct flag FLAGS_SNAPSHOT_SAVE[] = {
+    {"timeout", FLAG_NUMBER, "SECONDS", "for the whole transfer (default 3600)",
+     offsetof(struct cli_options, timeout_s)},
+    {"addr", FLAG_TEXT, "HOST:PORT", "node to ask (default FLOTILLA_ADDR, then 127.0.0.1:8500)",
+     offsetof(struct cli_options, addr)},
+    CLI_FLAG_STALE};
+static const struct flag FLAGS_SNAPSHOT_RESTORE[] = {
+    {"data", FLAG_TEXT, "DIR", "an empty or new directory: the node's data (required)",
+     offsetof(struct cli_recover_options, data)},
+    {"id", FLAG_NUMBER, "N", "number of the node, 1 to 255 (required)",
+     offsetof(struct cli_recover_options, id)}};
+static const struct flag FLAGS_RECOVER[] = {
+    {"data", FLAG_TEXT, "DIR", "data directory of the surviving node (required)",
+     offsetof(struct cli_recover_options, data)},
+    {"i-accept-data-loss", FLAG_SWITCH, NULL, "do it; without this it only reports",
+     offsetof(struct cli_recover_options, accept)}};
 
 #define FLAGS_OF(rows) &(const struct flag_table){rows, sizeof(rows) / sizeof((rows)[0])}
 #define NO_FLAGS &(const struct flag_table){NULL, 0}
@@ -167,6 +183,32 @@ static const struct cli_command COMMANDS[] = {
      "  flotilla secret rotate /etc/flotilla/secret switch\n"
      "  flotilla secret rotate /etc/flotilla/secret drop\n",
      NO_FLAGS, cli_secret_rotate},
+    {"snapshot save", "FILE", "back the cluster's state up to a file",
+     "From any node, while everybody works. Holds every write that was acknowledged before the\n"
+     "command began; with --stale what the node knows, even without a leader. FILE gets its name\n"
+     "when it is whole, verified and on the disk.\n"
+     "Exit codes: 0 done; 1 failed, no FILE; 2 wrong command line; 3 the server did not answer.\n",
+     "  flotilla snapshot save backup.snap\n"
+     "  flotilla snapshot save /backup/$(date +%F).snap --addr 127.0.0.1:8510\n"
+     "  flotilla snapshot inspect backup.snap\n",
+     FLAGS_OF(FLAGS_SNAPSHOT_SAVE), cli_snapshot_save},
+    {"snapshot restore", "FILE --data DIR --id N", "begin a new cluster with a backup",
+     "Offline: makes the data directory of the only voter of a new cluster. Start it with flotilla\n"
+     "server --data DIR --id N; the others join with empty directories. Nodes of the old cluster\n"
+     "are refused. Indices go on from the backup's (docs/operations.md, \"Backup and restore\").\n"
+     "Exit codes: 0 done; 1 refused or failed; 2 wrong command line.\n",
+     "  flotilla snapshot restore backup.snap --data /var/lib/flotilla --id 1\n",
+     FLAGS_OF(FLAGS_SNAPSHOT_RESTORE), cli_snapshot_restore},
+    {"recover", "--data DIR", "go on with one survivor when the majority is lost for good",
+     "Offline: the node must be stopped. Without --i-accept-data-loss nothing is changed and the\n"
+     "exit code is 1: read what may be lost. Of several survivors take the one with the highest\n"
+     "term of its last entry, then the latest last entry. The node becomes the only voter of a new\n"
+     "cluster with its data; nodes of the old one are refused until their directories are wiped\n"
+     "(docs/operations.md, \"Disaster recovery\").\n"
+     "Exit codes: 0 recovered; 1 only reported, or refused; 2 wrong command line.\n",
+     "  flotilla recover --data /var/lib/flotilla\n"
+     "  flotilla recover --data /var/lib/flotilla --i-accept-data-loss\n",
+     FLAGS_OF(FLAGS_RECOVER), cli_recover},
     {"version", "", "print the version", "",
      "  flotilla version\n",
      FLAGS_OF(FLAGS_COMMON), cli_version},

@@ -526,6 +526,17 @@ enum err table_applied_time(struct table_txn *txn, clk_ms *ret_time_ms)
     return read_applied(txn, sizeof(uint64_t), ret_time_ms);
 }
 
+bool table_applied_row(struct bytes key, struct bytes value, uint64_t *ret_index,
+                       clk_ms *ret_time_ms)
+{
+    if (!bytes_eq(key, META_APPLIED) || value.len != 2 * sizeof(uint64_t)) {
+        return false;
+    }
+    *ret_index = get_u64(value.data);
+    *ret_time_ms = get_u64(value.data + sizeof(uint64_t));
+    return true;
+}
+
 enum err table_set_applied(struct table_txn *txn, uint64_t index, clk_ms time_ms)
 {
     uint8_t value[2 * sizeof(uint64_t)];

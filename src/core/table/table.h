@@ -128,6 +128,9 @@ ERR_CHECKED enum err table_each(struct table_txn *txn, enum table_id table, stru
  * has the state only, and not the entries, must not give the next one an earlier time. */
 ERR_CHECKED enum err table_applied(struct table_txn *txn, uint64_t *ret_index);
 ERR_CHECKED enum err table_applied_time(struct table_txn *txn, clk_ms *ret_time_ms);
+/* The same out of a row of TABLE_META, for those who read whole files: false for another row. */
+bool table_applied_row(struct bytes key, struct bytes value, uint64_t *ret_index,
+                       clk_ms *ret_time_ms);
 ERR_CHECKED enum err table_set_applied(struct table_txn *txn, uint64_t index, clk_ms time_ms);
 ERR_CHECKED enum err table_digest(struct table_txn *txn, struct table_digest *ret_digest);
 /* Writes the running digest to TABLE_META: before the backend commits. */

@@ -174,3 +174,16 @@ enum err identity_adopt(struct disk *disk, struct identity *identity, uint64_t c
     }
     return err;
 }
+
+enum err identity_refound(struct disk *disk, struct identity *identity, uint64_t cluster_id,
+                          struct err_note *note)
+{
+    CHECK(cluster_id != 0 && identity->cluster_id != 0 && cluster_id != identity->cluster_id);
+    struct identity next = *identity;
+    next.cluster_id = cluster_id;
+    enum err err = identity_write(disk, &next, note);
+    if (err == ERR_OK) {
+        *identity = next;
+    }
+    return err;
+}

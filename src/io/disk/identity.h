@@ -58,6 +58,11 @@ ERR_CHECKED enum err identity_start(struct disk *disk, struct identity *identity
 ERR_CHECKED enum err identity_adopt(struct disk *disk, struct identity *identity,
                                     uint64_t cluster_id, struct err_note *note);
 
+/* The directory leaves its cluster and becomes one of another, durably: for a recovery without the
+ * old majority (node/recover) and nobody else. Errors of disk_replace. */
+ERR_CHECKED enum err identity_refound(struct disk *disk, struct identity *identity,
+                                      uint64_t cluster_id, struct err_note *note);
+
 /* Reads only, changes nothing: for tools. ERR_NOT_FOUND, ERR_MISMATCH (newer format), ERR_CORRUPT,
  * ERR_IO. */
 ERR_CHECKED enum err identity_read(struct disk *disk, struct identity *ret_identity,

@@ -12,6 +12,8 @@ struct call_run {
     struct http_client client;
     struct http_fetch fetch;
     struct http_reply reply;
+    enum err (*take)(void *context, struct bytes piece);
+    void *take_context;
     enum err err;
     bool done;
     bool closed;
@@ -34,6 +36,12 @@ static void call_on_done(struct http_fetch *fetch, enum err err)
         buf_append(&reply->head_bytes, bytes_of(fetch->head_data, fetch->head->head_len));
     enum err body = buf_append(&reply->body, fetch->answer);
     CHECK(head == ERR_OK && body == ERR_OK);
+}
+
+static enum err call_take(struct http_fetch *fetch, struct bytes piece)
+{
+    struct call_run *run = CONTAINER_OF(fetch, struct call_run, fetch);
+    return run->take(run->take_context, piece);
 }
 
 static void call_on_closed(struct http_client *client)
@@ -71,6 +79,8 @@ enum err http_call(const struct http_call *call, struct http_reply *ret_reply,
         mem_free(run);
         return err;
     }
+    run->take = call->take;
+    run->take_context = call->take_context;
     http_client_init(&run->client, run->loop, &HTTP_CLIENT_LIMITS_DEFAULT);
     run->fetch = (struct http_fetch){
         .addr = call->addr,
@@ -82,6 +92,7 @@ enum err http_call(const struct http_call *call, struct http_reply *ret_reply,
         .timeout = call->timeout,
         .body_max = call->body_max > 0 ? call->body_max : BODY_MAX_DEFAULT,
         .fresh = true,
+        .take = call->take != NULL ? call_take : NULL,
         .on_done = call_on_done,
     };
     http_fetch_start(&run->client, &run->fetch);

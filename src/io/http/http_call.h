@@ -24,6 +24,10 @@ struct http_call {
     struct bytes body;
     clk_ns timeout;  /* for everything, > 0 */
     size_t body_max; /* a longer answer is ERR_TOO_LARGE; 0: 64 MiB */
+    /* Not NULL: gets the body of a 2xx answer piece by piece, and the reply has none; slices are
+     * borrowed. Anything but ERR_OK ends the call. */
+    enum err (*take)(void *context, struct bytes piece);
+    void *take_context;
 };
 
 /* Every status is ERR_OK. Errors as http_fetch.on_done; the note names the address and the cause

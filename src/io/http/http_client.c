@@ -294,10 +294,14 @@ static void conn_head_done(struct http_client_conn *conn)
     }
 }
 
-/* Keeps what fits. ERR_TOO_LARGE: it must fit all, or we do not want to read to the end. */
+/* Keeps what fits. ERR_TOO_LARGE: it must fit all, or we do not want to read to the end; any error
+ * of the one who takes the pieces. */
 static enum err conn_take_content(struct http_client_conn *conn, struct bytes content)
 {
     struct http_fetch *fetch = conn->fetch;
+    if (fetch->take != NULL && conn->head.status / 100 == 2) {
+        return content.len > 0 ? fetch->take(fetch, content) : ERR_OK;
+    }
     size_t room = fetch->body_max - conn->content.len;
     if (content.len > room) {
         if (!fetch->cut_body) {
@@ -319,8 +323,10 @@ static size_t conn_read_body(struct http_client_conn *conn, struct bytes data)
         conn_refuse(conn, conn->body.reason);
         return data.len;
     }
-    if (conn_take_content(conn, content) != ERR_OK) {
-        conn_finish(conn, conn->fetch->cut_body ? ERR_OK : ERR_TOO_LARGE, false);
+    enum err err = conn_take_content(conn, content);
+    if (err != ERR_OK) {
+        bool cut = conn->fetch->cut_body && err == ERR_TOO_LARGE;
+        conn_finish(conn, cut ? ERR_OK : err, false);
         return data.len;
     }
     return used;

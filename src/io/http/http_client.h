@@ -71,7 +71,11 @@ struct http_fetch {
     clk_ns timeout;         /* for everything, > 0; CLK_NEVER for none */
     size_t body_max;        /* bytes of the answer's body to keep */
     bool cut_body;          /* a longer one is cut to body_max; else it fails: ERR_TOO_LARGE */
-    bool fresh;             /* always on a new connection, and not kept afterwards */
+    /* Not NULL: gets the body of a 2xx answer piece by piece, borrowed during the call; answer is
+     * empty then, body_max is for other answers. Anything but ERR_OK ends the fetch with it. Wants
+     * fresh, so that no piece comes twice. */
+    enum err (*take)(struct http_fetch *fetch, struct bytes piece);
+    bool fresh; /* always on a new connection, and not kept afterwards */
     /* ERR_OK: the members below are set. ERR_REFUSED, ERR_TIMEOUT, ERR_CLOSED (the server closed
      * before or inside the answer), ERR_BAD_INPUT (the request cannot be written, or the answer is
      * not HTTP: see reason), ERR_TOO_LARGE, ERR_FULL, ERR_CANCELED, ERR_IO. */

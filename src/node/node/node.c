@@ -333,6 +333,7 @@ enum err node_start(const struct node_cfg *cfg, struct node **ret_node, struct e
     CHECK(cfg->id > 0 && cfg->id <= NODE_ID_MAX && cfg->peer_count <= NODE_PEERS_MAX);
     struct node *node = mem_alloc_aligned(64, sizeof(*node));
     node->cfg = *cfg;
+    list_init(&node->backups);
     node->edge_count = cfg->edge_count > 0 ? cfg->edge_count : default_edges();
     if (node->cfg.wal_segment_bytes == 0) {
         node->cfg.wal_segment_bytes = WAL_SEGMENT_BYTES_DEFAULT;
@@ -430,6 +431,7 @@ void node_stop(struct node *node)
     for (uint32_t i = 0; i < node->edge_count; i++) {
         node_edge_stop(&node->edges[i]);
     }
+    node_backups_free(node);
     close_data(node, clean);
     loop_free(node->core.loop);
     (void)pthread_mutex_destroy(&node->status_lock);

@@ -177,6 +177,33 @@ ERR_CHECKED enum err node_read(struct node_edge *edge, const struct node_call *c
                                enum node_consistency consistency, struct node_reading *reading);
 void node_read_cancel(struct node_edge *edge, struct node_reading *reading);
 
+/* ---- backup ---------------------------------------------------------------------------------- */
+
+enum {
+    NODE_BACKUP_PIECE = 128 * 1024
+};
+
+/* This node's state as a verified snapshot file (docs/disk-format.md), in pieces. */
+struct node_backup {
+    /* ERR_OK: the next piece, an empty one at the end; then ask on, or cancel (also after the end).
+     * Else no more comes: ERR_FULL (too many at once, or a snapshot could not be written a moment
+     * ago: try later), ERR_IO, ERR_CORRUPT, ERR_TIMEOUT (not asked for too long), ERR_STOPPING; it
+     * still must be cancelled. */
+    void (*piece)(struct node_backup *backup, enum err err, struct bytes piece);
+    /* private: */
+    struct list link;
+    uint64_t tag;
+};
+
+/* The first piece follows, of a state that has applied at least so much: the index of a
+ * node_snapshot, so that the read's consistency is the backup's. ERR_FULL: nothing was started. */
+ERR_CHECKED enum err node_backup_start(struct node_edge *edge, uint64_t at_least,
+                                       struct node_backup *backup);
+/* Inside piece() or later. ERR_FULL: try again, or cancel. */
+ERR_CHECKED enum err node_backup_next(struct node_edge *edge, struct node_backup *backup);
+/* Forgets it; no piece comes any more. */
+void node_backup_cancel(struct node_edge *edge, struct node_backup *backup);
+
 /* ---- watch ----------------------------------------------------------------------------------- */
 
 /* A standing subscription to changes of one table: of one key, of a prefix, or of all (empty

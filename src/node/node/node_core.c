@@ -73,6 +73,18 @@ static void answer(struct node *node, enum edge_msg_kind kind, uint64_t tag, enu
     node_core_to_edge(node, edge_of_tag(tag), msg);
 }
 
+void node_core_backup_piece(struct node *node, uint64_t tag, enum err err, struct bytes piece)
+{
+    struct edge_msg *msg = edge_msg_new(EDGE_BACKUP, piece.len);
+    msg->tag = tag;
+    msg->err = err;
+    msg->body_len = (uint32_t)piece.len;
+    if (piece.len > 0) {
+        memcpy(msg->body, piece.data, piece.len);
+    }
+    node_core_to_edge(node, edge_of_tag(tag), msg);
+}
+
 static void event_to_all(struct node *node, enum node_event event)
 {
     for (uint32_t i = 0; i < node->edge_count; i++) {
@@ -344,6 +356,15 @@ static void on_msg(struct node *node, const struct core_msg *msg)
         break;
     case CORE_APPLIED:
         engine_applied(node->engine, now, META_GROUP, msg->index);
+        break;
+    case CORE_BACKUP:
+        node_backup_begin(node, msg->tag, msg->index);
+        break;
+    case CORE_BACKUP_NEXT:
+        node_backup_more(node, msg->tag);
+        break;
+    case CORE_BACKUP_END:
+        node_backup_end(node, msg->tag);
         break;
     case CORE_FATAL:
         node_core_fatal(node, msg->err, (const char *)msg->bytes);

@@ -215,6 +215,9 @@ static void on_core_msg(struct node_edge *edge, const struct edge_msg *msg)
     case EDGE_EVENT:
         node_edge_event(edge, msg->event);
         break;
+    case EDGE_BACKUP:
+        node_backup_piece(edge, msg->tag, msg->err, bytes_of(msg->body, msg->body_len));
+        break;
     case EDGE_FRAME:
         if (handler != NULL) {
             handler->frame(handler, msg->from, msg->frame_kind, bytes_of(msg->body, msg->body_len));
@@ -299,6 +302,7 @@ enum err node_edge_start(struct node *node, uint32_t number, struct err_note *no
     list_init(&edge->batches);
     list_init(&edge->prefix_sets);
     list_init(&edge->listeners);
+    list_init(&edge->backups);
     list_init(&edge->posts);
     (void)pthread_mutex_init(&edge->post_lock, NULL);
     inbox_init(&edge->from_core, edge->loop, INBOX_ITEMS, on_from_core);

@@ -3,6 +3,7 @@
  *   node.c           start and stop: directory, identity, WAL, store, threads
  *   node_core.c      the core thread: engine and peers on one loop, requests of the edges
  *   node_apply.c     the apply thread: one writer of the store; fills the rings
+ *   node_backup.c    the state as a file in pieces
  *   node_edge.c      the edges: proposals, the ring's other end, posts, events
  *   node_read.c      stale and consistent reads
  *   node_feed.c      watches
@@ -52,6 +53,9 @@ enum core_msg_kind {
     CORE_FRAME,
     CORE_APPLIED,
     CORE_FATAL,
+    CORE_BACKUP,
+    CORE_BACKUP_NEXT,
+    CORE_BACKUP_END,
 };
 
 struct core_msg {
@@ -59,8 +63,8 @@ struct core_msg {
     uint16_t command_kind;  /* PROPOSE */
     uint8_t frame_kind;     /* FRAME */
     raft_node_id to;        /* FRAME */
-    uint64_t tag;           /* PROPOSE, READ */
-    uint64_t index;         /* APPLIED */
+    uint64_t tag;           /* PROPOSE, READ, BACKUP... */
+    uint64_t index;         /* APPLIED, BACKUP */
     clk_ns deadline;        /* PROPOSE */
     enum err err;           /* FATAL */
     uint32_t principal_len; /* PROPOSE */
@@ -74,6 +78,7 @@ enum edge_msg_kind {
     EDGE_READ_READY,
     EDGE_EVENT,
     EDGE_FRAME,
+    EDGE_BACKUP,
 };
 
 struct edge_msg {
@@ -146,6 +151,8 @@ struct node_edge {
     uint32_t watch_count;
     struct hash_seed seed;
     struct list listeners;
+    struct list backups; /* struct node_backup */
+    uint64_t next_backup;
     /* posts by other threads */
     pthread_mutex_t post_lock;
     struct list posts;
@@ -208,6 +215,7 @@ struct node {
     enum err fatal; /* ERR_OK, or why the node has stopped; with on_fatal under status_lock */
     char fatal_text[ERR_NOTE_MAX + 64];
     struct node_snapshot_job *snapshot_job;
+    struct list backups;                         /* struct node_backup_job; core thread */
     struct loop_timer snapshot_retry;            /* set: the last one failed a moment ago */
     raft_index snapshot_wanted[NODE_ID_MAX + 1]; /* what each peer asked for last */
     bool snapshot_waits[NODE_ID_MAX + 1];        /* for a file that is being written */
@@ -231,6 +239,7 @@ void node_core_stop(struct node *node);
 struct engine_env node_core_env(struct node *node);
 void node_core_fatal(struct node *node, enum err why, const char *text);
 void node_core_to_edge(struct node *node, uint32_t edge, struct edge_msg *msg);
+void node_core_backup_piece(struct node *node, uint64_t tag, enum err err, struct bytes piece);
 struct core_msg *node_core_msg_new(enum core_msg_kind kind, size_t extra);
 
 /* node_hand_over.c: core thread, before engine_turn */
@@ -277,6 +286,16 @@ ERR_CHECKED enum err
 node_snapshot_load(struct node *node,
                    bool (*fits)(const struct raft_snapshot_meta *meta, const void *context),
                    const void *context, raft_index *ret_index, struct err_note *note);
+
+/* node_backup.c, core thread; node_backup_piece on the edge's */
+void node_backup_begin(struct node *node, uint64_t tag, raft_index at_least);
+void node_backup_more(struct node *node, uint64_t tag);
+void node_backup_end(struct node *node, uint64_t tag);
+/* A snapshot file was written, up to this index, or could not be. */
+void node_backups_written(struct node *node, bool ok, raft_index index);
+/* No job is under way any more. */
+void node_backups_free(struct node *node);
+void node_backup_piece(struct node_edge *edge, uint64_t tag, enum err err, struct bytes piece);
 
 /* node_status.c */
 void node_status_publish(struct node *node);

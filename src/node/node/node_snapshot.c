@@ -90,6 +90,7 @@ static void done(struct job *job)
             failed(node);
         }
         send_waiting(node);
+        node_backups_written(node, ok, self->meta.index);
     }
     mem_free(self);
 }

@@ -38,14 +38,16 @@ static const struct web_route routes[] = {
     {"/v1/catalog/connect/*", WEB_GET, consul_empty_list},
     {"/v1/status/leader", WEB_GET, consul_status_leader},
     {"/v1/status/peers", WEB_GET, consul_status_peers},
+    {"/v1/snapshot", WEB_GET | WEB_PUT, consul_snapshot},
 };
 
 /* Beginnings of Consul's other paths: what exists there and not here deserves a clear word. */
 static const char *const not_built[] = {
-    "/v1/session/",  "/v1/txn",       "/v1/event/",          "/v1/events",   "/v1/query",
-    "/v1/snapshot",  "/v1/operator/", "/v1/coordinate/",     "/v1/config",   "/v1/connect/",
-    "/v1/peering",   "/v1/internal/", "/v1/discovery-chain", "/v1/exported", "/v1/imported",
-    "/v1/partition", "/v1/namespace", "/v1/agent/",          "/v1/catalog/", "/v1/health/",
+    "/v1/session/", "/v1/txn",       "/v1/event/",      "/v1/events",
+    "/v1/query",    "/v1/operator/", "/v1/coordinate/", "/v1/config",
+    "/v1/connect/", "/v1/peering",   "/v1/internal/",   "/v1/discovery-chain",
+    "/v1/exported", "/v1/imported",  "/v1/partition",   "/v1/namespace",
+    "/v1/agent/",   "/v1/catalog/",  "/v1/health/",
 };
 
 static void refuse_unknown(struct web_door *door, struct http_request *request)

@@ -139,6 +139,7 @@ ERR_CHECKED enum err consul_decode_check(const json_t *object, bool run,
 /* ---- the parts of the route table ------------------------------------------------------------ */
 
 void consul_kv(const struct web_ask *ask);
+void consul_snapshot(const struct web_ask *ask);
 
 void consul_agent_self(const struct web_ask *ask);
 void consul_agent_version(const struct web_ask *ask);
