@@ -215,11 +215,19 @@ struct ex_result {
  * does not hold, whose trace is printed. */
 struct ex_result ex_search(const struct ex_bounds *bounds, uint64_t states_max, double seconds,
                            bool symmetric);
+/* Three followers in term 1 with the founding entry. */
+void ex_first_state(struct ex_state *ret_state);
 /* Applies the action; returns the violation, or NULL. *ret_possible: whether it is an action. */
 const char *ex_apply(const struct ex_state *from, struct ex_action action, struct ex_state *ret_to,
                      bool *ret_possible);
 /* after: NULL when the step did not end. */
 void ex_print_step(uint32_t number, const struct ex_state *before, struct ex_action action,
                    const struct ex_state *after);
+
+/* ---- one order of events (explore_script.c) -------------------------------------------------- */
+
+/* Tells what happens; false: a line is wrong or not possible there, or an invariant does not
+ * hold. */
+bool ex_run_script(FILE *script);
 
 #endif

@@ -4,6 +4,7 @@
  *   explore --quick              the small ones among them (part of ./test)
  *   explore --bounds NAME        these only
  *   explore --mutants            all, each only as far as a bug put in on purpose needs
+ *   explore --script FILE        one order of events, told (explore_script.c)
  *   options: --seconds N, --states N (per bounds), --audit, --no-symmetry
  *
  * Exit status: 0 when all invariants hold (also when the limits ended the search), 1 when one does
@@ -50,11 +51,13 @@ static const struct plan plans[] = {
 
 enum {
     MUTANT_STATES = 2200 * 1000, /* enough for what ends and for the mutants of mutants.txt */
+    SCRIPT_BATCH = 1,            /* entries per append, so that a script can stop between two */
     PLAN_COUNT = sizeof(plans) / sizeof(plans[0])
 };
 
 struct options {
     const char *only;
+    const char *script;
     double seconds;
     uint64_t states_max;
     bool quick;
@@ -121,6 +124,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->symmetric = false;
         } else if (strcmp(argv[i], "--bounds") == 0 && i + 1 < argc) {
             o->only = argv[++i];
+        } else if (strcmp(argv[i], "--script") == 0 && i + 1 < argc) {
+            o->script = argv[++i];
         } else if (number_option("--seconds", argc, argv, &i, &seconds)) {
             o->seconds = (double)seconds;
         } else if (!number_option("--states", argc, argv, &i, &o->states_max)) {
@@ -128,6 +133,19 @@ static bool parse(int argc, char **argv, struct options *o)
         }
     }
     return true;
+}
+
+static int run_script(const char *path)
+{
+    FILE *script = fopen(path, "r");
+    if (script == NULL) {
+        fprintf(stderr, "explore: cannot open %s\n", path);
+        return 2;
+    }
+    ex_node_setup(SCRIPT_BATCH);
+    bool good = ex_run_script(script);
+    fclose(script);
+    return good ? 0 : 1;
 }
 
 int main(int argc, char **argv)
@@ -138,6 +156,9 @@ int main(int argc, char **argv)
         return 2;
     }
     ex_table_init(o.audit);
+    if (o.script != NULL) {
+        return run_script(o.script);
+    }
     uint32_t ran = 0;
     bool good = true;
     for (uint32_t i = 0; i < PLAN_COUNT && good; i++) {

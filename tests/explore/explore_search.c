@@ -28,7 +28,7 @@ enum {
     SEEN_FIRST_CAP = 1 << 20,
 };
 
-static struct ex_bounds bounds;
+static struct ex_bounds bounds = {.net_max = EX_NET_MAX}; /* of a script: as many as fit */
 
 /* ---- invariants ---------------------------------------------------------------------------- */
 
@@ -416,6 +416,14 @@ static const char *expand(const struct ex_state *s, bool symmetric, struct ex_re
     return NULL;
 }
 
+void ex_first_state(struct ex_state *ret_state)
+{
+    *ret_state = (struct ex_state){0};
+    for (uint32_t i = 0; i < EX_NODES; i++) {
+        ret_state->local[i] = ex_local_first(i + 1);
+    }
+}
+
 static void begin(const struct ex_bounds *b)
 {
     bounds = *b;
@@ -429,10 +437,7 @@ static void begin(const struct ex_bounds *b)
     search.next_count = 0;
     search.current = 0;
     search.doing = (struct ex_action){0};
-    search.root = (struct ex_state){0};
-    for (uint32_t i = 0; i < EX_NODES; i++) {
-        search.root.local[i] = ex_local_first(i + 1);
-    }
+    ex_first_state(&search.root);
     push(&search.root);
 }
 

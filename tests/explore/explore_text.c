@@ -45,11 +45,11 @@ static void print_msg(const struct ex_msg *msg)
     switch (m->type) {
     case RAFT_MSG_PREVOTE:
     case RAFT_MSG_VOTE:
-        printf(", log ends at %u:%u", (unsigned)m->index, (unsigned)m->log_term);
+        printf(", log ends at %u of term %u", (unsigned)m->index, (unsigned)m->log_term);
         break;
     case RAFT_MSG_APPEND:
-        printf(", after %u:%u, commit %u, entries [", (unsigned)m->index, (unsigned)m->log_term,
-               (unsigned)m->commit);
+        printf(", after %u of term %u, commit %u, entries [", (unsigned)m->index,
+               (unsigned)m->log_term, (unsigned)m->commit);
         for (uint32_t i = 0; i < msg->count; i++) {
             print_entry(msg->entries[i]);
         }
