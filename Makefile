@@ -6,7 +6,8 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 MESON_BUILD = build/build.ninja
 
-.PHONY: all run test bench bench-restart sim sim-mutants chaos install clean format gates check-fresh help
+.PHONY: all run test bench bench-restart sim sim-mutants explore explore-mutants chaos install clean format gates \
+	check-fresh help
 
 all: $(MESON_BUILD)
 	ninja -C build
@@ -19,6 +20,8 @@ help:
 	@echo 'make format     rewrite the C files as clang-format 14 does'
 	@echo 'make sim        the simulator, SEEDS=1000 of them'
 	@echo 'make sim-mutants   bugs put in on purpose must be found by the simulator'
+	@echo 'make explore    every order of everything that can happen, within bounds'
+	@echo 'make explore-mutants   bugs put in on purpose must be found by the exploration'
 	@echo 'make chaos      the leader is killed KILLS=20 times under load'
 	@echo 'make bench      the benchmarks, beside nginx and HAProxy'
 	@echo 'make bench-restart   a node with 256 MB starts after a clean stop and after kill -9'
@@ -41,6 +44,13 @@ sim: $(MESON_BUILD)
 
 sim-mutants:
 	tools/sim-mutants --seeds $(MUTANT_SEEDS)
+
+explore: $(MESON_BUILD)
+	ninja -C build explore
+	build/explore
+
+explore-mutants:
+	tools/sim-mutants --explore
 
 chaos: $(MESON_BUILD)
 	ninja -C build flotilla

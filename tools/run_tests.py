@@ -38,12 +38,12 @@ class Build:
 PLAN = [
     Build("build", "release", "gcc", ["gate"], ["gate"], quick_targets=[]),
     Build("build-dev", "dev", "gcc", ["unit", "sim", "wire"], ["unit"]),
-    Build("build", "release", "gcc", ["chaos"]),
+    Build("build", "release", "gcc", ["explore", "chaos"]),
     Build("build-tsan", "tsan", "gcc", ["unit"]),
     Build("build-clang", "fuzz", "clang", ["fuzz-smoke"]),
 ]
 NEVER_EMPTY = {"gate", "unit"}
-OWN_SUITES = ("gate", "unit", "sim", "wire", "chaos", "fuzz-smoke")
+OWN_SUITES = ("gate", "unit", "sim", "wire", "explore", "chaos", "fuzz-smoke")
 
 SANITIZER_ENV = {
     # Not detect_stack_use_after_return: gcc 12's fake frames break the alignment of cache-line members.

@@ -16,6 +16,7 @@
  *   raft_effects.c          what raft_drain hands out, in which order
  *   raft_host.c             the host: groups, inputs, time
  *   raft_msg.c, raft_view.c encodings; inspection and the invariants
+ *   raft_canon.c            when two hosts are the same to an exhaustive exploration
  *
  * Invariants (raft_check asserts them):
  *   1. base <= apply_next - 1 <= commit <= last; durable <= last; base <= durable unless a
