@@ -2,6 +2,7 @@
 SEEDS ?= 1000
 MUTANT_SEEDS ?= 2000
 KILLS ?= 20
+MINUTES ?= 10
 DESTDIR ?=
 PREFIX ?= /usr/local
 MESON_BUILD = build/build.ninja
@@ -19,7 +20,7 @@ help:
 	@echo 'make format     rewrite the C files as clang-format 14 does'
 	@echo 'make sim        the simulator, SEEDS=1000 of them'
 	@echo 'make sim-mutants   bugs put in on purpose must be found by the simulator'
-	@echo 'make chaos      the leader is killed KILLS=20 times under load'
+	@echo 'make chaos      real nodes are harmed for MINUTES=10, and the leader is killed KILLS=20 times'
 	@echo 'make bench      the benchmarks, beside nginx and HAProxy'
 	@echo 'make install    the release build into PREFIX=/usr/local'
 	@echo 'make check-fresh   ./run and ./test inside a minimal Debian 12'
@@ -42,8 +43,10 @@ sim-mutants:
 	tools/sim-mutants --seeds $(MUTANT_SEEDS)
 
 chaos: $(MESON_BUILD)
-	ninja -C build flotilla
+	ninja -C build
 	python3 tests/chaos/failover.py build/flotilla --kills $(KILLS)
+	python3 tests/chaos/chaos.py build/flotilla build/tests/chaos --minutes $$(($(MINUTES) - $(MINUTES) / 2)) --nodes 3
+	python3 tests/chaos/chaos.py build/flotilla build/tests/chaos --minutes $$(($(MINUTES) / 2)) --nodes 5
 
 bench: $(MESON_BUILD)
 	tools/bootstrap --bench
