@@ -22,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -219,13 +220,18 @@ class Nemesis:
             node.start()
 
     def power(self):
-        """A kill that takes what was not synced; of a minority, or of all at once."""
-        victims = self.some()
+        """A kill that takes what was not synced, often of all nodes at once and while a sync hangs."""
+        victims = self.some() if self.rnd.random() < 0.5 else self.nodes
+        if self.rnd.random() < 0.7:
+            for node in victims:
+                node.disk.set(stall_ms=1000)
+            self.hold((0.1, 0.6))
         for node in victims:
             node.process.kill()
         for node in victims:
             node.kill()
             self.lost_writes += node.disk.lose_power(self.rnd)
+            node.disk.set()
         self.hold()
         for node in victims:
             node.start()
@@ -292,10 +298,10 @@ class Nemesis:
             node.disk.set()
 
     def fail_disk(self):
-        """The next write or sync fails: the node must stop by itself and say so; then its disk is well again."""
+        """Writes and syncs fail: the node must stop by itself and say so; then its disk is well again."""
         node = self.rnd.choice(self.nodes)
         said = len(node.log())
-        node.disk.set(errors=1)
+        node.disk.set(errors=2**31)
         status = node.wait_end(60)
         rig.check(status == 1 and "stopped by itself" in node.log()[said:],
                   f"node {node.number} ended with {status} after EIO: {node.log()[said:][-500:]}")
@@ -314,6 +320,13 @@ class Nemesis:
 # Changes of the members come here when the program has a command for them.
 FAULTS = (Nemesis.kill, Nemesis.power, Nemesis.stop, Nemesis.freeze, Nemesis.cut_halves, Nemesis.cut_one_way,
           Nemesis.cut_bridge, Nemesis.slow_links, Nemesis.stall_disk, Nemesis.fail_disk)
+
+
+def remove_leftovers():
+    """Directories of runs that were killed; namespaces and processes ended with them."""
+    for mark in pathlib.Path(tempfile.gettempdir()).glob("flotilla-test-*/chaos.pid"):
+        if not pathlib.Path("/proc", mark.read_text()).exists():
+            shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def judge(tools, path):
@@ -345,9 +358,11 @@ def report(nemesis, history, fabric):
 
 
 def run(args):
+    remove_leftovers()
     fabric = Fabric(args.tools / "fabric", args.nodes, args.seed)
     cluster = rig.Cluster(args.program, args.nodes, start=False)
     with cluster:
+        (cluster.root / "chaos.pid").write_text(str(os.getpid()))
         peers = ",".join(f"{i}={address(i)}:{PORTS[2]}" for i in range(1, args.nodes + 1))
         cluster.nodes = [Node(cluster.program, i, cluster.root / f"n{i}", peers, fabric.namespaces[i],
                               args.tools / "faultfs.so") for i in range(1, args.nodes + 1)]
