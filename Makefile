@@ -2,6 +2,7 @@
 SEEDS ?= 1000
 MUTANT_SEEDS ?= 2000
 KILLS ?= 20
+MINUTES ?= 10
 DESTDIR ?=
 PREFIX ?= /usr/local
 MESON_BUILD = build/build.ninja
@@ -22,7 +23,7 @@ help:
 	@echo 'make sim-mutants   bugs put in on purpose must be found by the simulator'
 	@echo 'make explore    every order of everything that can happen, within bounds'
 	@echo 'make explore-mutants   bugs put in on purpose must be found by the exploration'
-	@echo 'make chaos      the leader is killed KILLS=20 times under load'
+	@echo 'make chaos      real nodes are harmed for MINUTES=10, and the leader is killed KILLS=20 times'
 	@echo 'make bench      the benchmarks, beside nginx and HAProxy'
 	@echo 'make bench-restart   a node with 256 MB starts after a clean stop and after kill -9'
 	@echo 'make install    the release build into PREFIX=/usr/local'
@@ -53,8 +54,10 @@ explore-mutants:
 	tools/sim-mutants --explore
 
 chaos: $(MESON_BUILD)
-	ninja -C build flotilla
+	ninja -C build
 	python3 tests/chaos/failover.py build/flotilla --kills $(KILLS)
+	python3 tests/chaos/chaos.py build/flotilla build/tests/chaos --minutes $$(($(MINUTES) - $(MINUTES) / 2)) --nodes 3
+	python3 tests/chaos/chaos.py build/flotilla build/tests/chaos --minutes $$(($(MINUTES) / 2)) --nodes 5
 
 bench: $(MESON_BUILD)
 	tools/bootstrap --bench

@@ -79,9 +79,9 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(port, method, target, body=None, headers=None, timeout_s=5.0):
+def ask(port, method, target, body=None, headers=None, timeout_s=5.0, host="127.0.0.1"):
     """One request on a connection of its own; OSError or http.client.HTTPException when there is no answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request(method, target, body, headers or {})
         response = connection.getresponse()
@@ -107,6 +107,8 @@ def talk(port, data, timeout_s=5.0):
 class Node:
     """One `flotilla server`: its ports, its directory, and its process while there is one."""
 
+    host = "127.0.0.1"
+
     def __init__(self, program, number, ports, directory, peers):
         self.program, self.number, self.directory = program, number, pathlib.Path(directory)
         self.http, self.gateway, self.peer = ports
@@ -114,8 +116,8 @@ class Node:
         self.log_path = self.directory.parent / f"{self.directory.name}.log"
 
     def arguments(self, **changes):
-        settings = {"id": self.number, "data": self.directory, "http": f"127.0.0.1:{self.http}",
-                    "gateway": f"127.0.0.1:{self.gateway}", "peer-listen": f"127.0.0.1:{self.peer}",
+        settings = {"id": self.number, "data": self.directory, "http": f"{self.host}:{self.http}",
+                    "gateway": f"{self.host}:{self.gateway}", "peer-listen": f"{self.host}:{self.peer}",
                     "peers": self.peers}
         settings.update({name.replace("_", "-"): value for name, value in changes.items()})
         return [str(self.program), "server"] + [f"--{name}={value}" for name, value in settings.items()
@@ -156,7 +158,7 @@ class Node:
     def status(self):
         """Its view of the cluster, or None while it does not answer."""
         try:
-            answer = ask(self.http, "GET", "/v1/flotilla/status", timeout_s=1.0)
+            answer = ask(self.http, "GET", "/v1/flotilla/status", timeout_s=1.0, host=self.host)
             return answer.json() if answer.status == 200 else None
         except (OSError, http.client.HTTPException, ValueError):
             return None
@@ -168,7 +170,7 @@ class Node:
     def put(self, key, value, timeout_s=5.0):
         """True when the write was acknowledged; False when refused or unknown."""
         try:
-            answer = ask(self.http, "PUT", f"/v1/kv/{key}", value, timeout_s=timeout_s)
+            answer = ask(self.http, "PUT", f"/v1/kv/{key}", value, timeout_s=timeout_s, host=self.host)
             return answer.status == 200 and answer.text().strip() == "true"
         except (OSError, http.client.HTTPException):
             return False
@@ -176,7 +178,8 @@ class Node:
     def get(self, key, consistency="consistent", timeout_s=5.0):
         """The value as bytes; None when it is not there or nobody answers."""
         try:
-            answer = ask(self.http, "GET", f"/v1/kv/{key}?raw&{consistency}", timeout_s=timeout_s)
+            answer = ask(self.http, "GET", f"/v1/kv/{key}?raw&{consistency}", timeout_s=timeout_s,
+                         host=self.host)
             return answer.body if answer.status == 200 else None
         except (OSError, http.client.HTTPException):
             return None
