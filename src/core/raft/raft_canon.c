@@ -47,6 +47,7 @@ static void rebase_group(const struct rebase *r, struct raft_group *g)
     move(r, &g->leader_contact, election);
     move(r, &g->election_at, 0);
     move(r, &g->check_at, 0);
+    move(r, &g->transfer_until, 0);
     move(r, &g->repair_not_before, 0);
     move(r, &g->read_retry_at, 0);
     for (uint32_t i = 0; i < g->peer_count; i++) {
@@ -169,18 +170,23 @@ static uint64_t reads_hash(uint64_t h, const struct raft_group *g,
 }
 
 /* Times and numbers that mean something in some roles only. */
-static uint64_t role_hash(uint64_t h, const struct raft_group *g)
+static uint64_t role_hash(uint64_t h, const struct raft_group *g,
+                          const struct raft_canon_names *names)
 {
     bool leads = g->role == RAFT_LEADER;
     if (leads) {
         h = HASH(h, g->check_at, g->term_start, g->noop_wanted, g->wanted.count,
                  g->uncommitted_bytes, g->size_count);
+        h = g->transfer_to == 0
+                ? h
+                : HASH(h, name_of(names, g->transfer_to), g->transfer_until, g->transfer_sent);
         for (uint32_t i = 0; i < g->size_count; i++) {
             h = HASH(h, g->sizes[i].last, g->sizes[i].bytes);
         }
     } else {
         h = HASH(h, g->election_at, g->leader == 0 ? 0 : g->leader_contact,
-                 g->role == RAFT_FOLLOWER ? 0 : g->ballot);
+                 g->role == RAFT_FOLLOWER ? 0 : g->ballot,
+                 g->role == RAFT_CANDIDATE ? name_of(names, g->handed_by) : 0);
     }
     if (g->repairing) {
         h = HASH(h, g->repair_target, g->verified, g->repair_token, g->repair_not_before);
@@ -197,7 +203,7 @@ static uint64_t group_hash(const struct raft_group *g, const struct raft_canon_n
              g->wal_truncate, g->wal_last, g->hard_state_seq, g->snapshot_seq, g->snapshot.index,
              g->snapshot.term, g->snapshot.config_index, g->write_count, g->peer_count);
     h = log_hash(h, g, names);
-    h = role_hash(h, g);
+    h = role_hash(h, g, names);
     h = reads_hash(h, g, names);
     for (uint32_t i = 0; i < g->write_count; i++) {
         h = HASH(h, g->writes[i].wal_seq, g->writes[i].last, g->writes[i].merged);
@@ -220,7 +226,8 @@ uint64_t raft_canon_hash(const struct raft_host *host, const struct raft_canon_n
     uint64_t sum = 0;
     for (uint32_t i = 0; i < host->peer_count; i++) {
         const struct raft_known_peer *p = &host->peers[i];
-        sum += HASH(5, name_of(names, p->node), disk_of(names, p->node, p->storage_id), p->trusted);
+        sum += HASH(5, name_of(names, p->node), disk_of(names, p->node, p->storage_id), p->trusted,
+                    p->up);
     }
     MAP_FOREACH (node, &host->groups) {
         sum += group_hash(CONTAINER_OF(node, struct raft_group, by_id), names);
