@@ -216,9 +216,6 @@ def condition_holds(condition):
         return not has_io_uring()
     if condition == "no-netns":
         return subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode != 0
-    if condition == "no-tun":
-        return subprocess.run(["unshare", "-n", "ip", "tuntap", "add", "dev", "probe", "mode", "tun"],
-                              capture_output=True).returncode != 0
     if condition == "no-npm":
         return not (shutil.which("node") and shutil.which("npm")) or subprocess.run(
             ["npm", "view", "consul", "version"], capture_output=True, timeout=120).returncode != 0

@@ -17,7 +17,7 @@
  *   sim_client.c   proposals and reads, and what they were answered
  *   sim_fault.c    what goes wrong
  *   sim_check.c    the invariants, after every step
- *   sim_linear.c   a key's history for tests/lib/linear, which judges it */
+ *   sim_linear.c   linearizability of a key's history */
 #ifndef SIM_H
 #define SIM_H
 
@@ -27,7 +27,6 @@
 #include "engine/engine.h"
 #include "heap/heap.h"
 #include "kv/kv.h"
-#include "linear.h"
 #include "list/list.h"
 #include "machine/machine.h"
 #include "mem/mem.h"
@@ -516,7 +515,14 @@ uint64_t sim_hash(uint64_t hash, struct bytes bytes);
 
 /* ---- sim_linear.c ---------------------------------------------------------------------------- */
 
+enum sim_verdict {
+    SIM_LINEARIZABLE,
+    SIM_NOT_LINEARIZABLE,
+    SIM_UNDECIDED
+};
+
 /* ops: those of one key that may matter, in order of invocation. */
-enum linear_verdict sim_linear_check(const struct sim_op *const *ops, size_t count);
+enum sim_verdict sim_linear_check(const struct sim_op *const *ops, const uint64_t *numbers,
+                                  size_t count);
 
 #endif

@@ -423,19 +423,22 @@ static bool matters(const struct sim_op *op)
 static void check_key(struct sim *sim, uint32_t g, uint32_t key)
 {
     const struct sim_op **ops = mem_alloc_array(sim->op_count + 1, sizeof(*ops));
+    uint64_t *numbers = mem_alloc_array(sim->op_count + 1, sizeof(*numbers));
     size_t count = 0;
     for (size_t i = 0; i < sim->op_count; i++) {
         const struct sim_op *op = &sim->ops[i];
         if (op->group == g && op->key == key && matters(op)) {
+            numbers[count] = i + 1;
             ops[count++] = op;
         }
     }
-    enum linear_verdict verdict = sim_linear_check(ops, count);
+    enum sim_verdict verdict = sim_linear_check(ops, numbers, count);
     mem_free(ops);
-    if (verdict == LINEAR_NO) {
+    mem_free(numbers);
+    if (verdict == SIM_NOT_LINEARIZABLE) {
         sim_violation(sim, "group %u: the history of key %u is not linearizable", g + 1, key);
     }
-    sim->coverage->undecided += verdict == LINEAR_UNDECIDED ? 1 : 0;
+    sim->coverage->undecided += verdict == SIM_UNDECIDED ? 1 : 0;
 }
 
 static void check_ops(struct sim *sim)
