@@ -39,7 +39,7 @@ static void print_msg(const struct ex_msg *msg)
 {
     static const char *const names[] = {
         "?",      "pre-vote request", "pre-vote answer", "vote request", "vote answer",
-        "append", "append answer",    "read request",    "read answer"};
+        "append", "append answer",    "read request",    "read answer",  "timeout now"};
     const struct raft_msg *m = &msg->raft;
     printf("%s of node %u, term %u", names[m->type], m->from, (unsigned)m->term);
     switch (m->type) {
@@ -63,6 +63,7 @@ static void print_msg(const struct ex_msg *msg)
         printf(m->reject ? ", refused at %u" : ", has up to %u", (unsigned)m->index);
         break;
     case RAFT_MSG_READ:
+    case RAFT_MSG_TIMEOUT_NOW:
         break;
     case RAFT_MSG_READ_REPLY:
         printf(m->reject ? ", ask again" : ", index %u", (unsigned)m->index);
