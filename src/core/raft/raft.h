@@ -255,7 +255,8 @@ enum raft_input_kind {
                               RAFT_BOOT_DAMAGED, found out later. The WAL effect that follows makes
                               it durable */
     RAFT_IN_PEER_UP,   /* node, storage_id, trusted: before any message of a connection. Votes and
-                              acknowledgements of a node that was never up do not count */
+                              acknowledgements of a node that was never up do not count. ERR_FULL:
+                              RAFT_PEERS_MAX nodes are members or connected */
     RAFT_IN_PEER_DOWN, /* node: its connection was reset or refused; ends stickiness to it */
 };
 

@@ -169,6 +169,30 @@ void raft_peers_rebuild(struct raft_group *g)
     }
 }
 
+static bool in_some_group(const struct raft_host *host, raft_node_id node_id)
+{
+    MAP_FOREACH (node, &host->groups) {
+        struct raft_group *g = CONTAINER_OF(node, struct raft_group, by_id);
+        if (raft_peer_find(g, node_id) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nodes come and go over the years: the place of one that is in no group any more is free. Only
+ * while it is not connected: nobody tells anew of a connection that stands, and the log may yet
+ * fall back to a configuration that has the node. RAFT_PEERS_MAX: none is free. */
+static uint32_t place_of_stranger(const struct raft_host *host)
+{
+    uint32_t i = 0;
+    while (i < host->peer_count &&
+           (host->peers[i].up || in_some_group(host, host->peers[i].node))) {
+        i++;
+    }
+    return i < host->peer_count ? i : RAFT_PEERS_MAX;
+}
+
 static enum err remember(struct raft_host *host, const struct raft_input *input,
                          bool *ret_same_disk)
 {
@@ -176,14 +200,16 @@ static enum err remember(struct raft_host *host, const struct raft_input *input,
     while (i < host->peer_count && host->peers[i].node != input->node) {
         i++;
     }
+    bool is_new = i == host->peer_count;
+    bool no_room = i == RAFT_PEERS_MAX;
+    i = no_room ? place_of_stranger(host) : i;
     if (i == RAFT_PEERS_MAX) {
         return ERR_FULL;
     }
-    bool is_new = i == host->peer_count;
     /* What came from a disk that was not trusted does not count afterwards either. */
     *ret_same_disk = is_new || (host->peers[i].storage_id == input->storage_id &&
                                 (host->peers[i].trusted || !input->trusted));
-    host->peer_count += is_new ? 1 : 0;
+    host->peer_count += is_new && !no_room ? 1 : 0;
     host->peers[i] = (struct raft_known_peer){.node = input->node,
                                               .storage_id = input->storage_id,
                                               .trusted = input->trusted,

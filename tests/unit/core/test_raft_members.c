@@ -586,6 +586,41 @@ static void lost_leadership_forgets_the_change(void **state)
     lone_free(l);
 }
 
+static void nodes_that_came_and_went_leave_room_for_others(void **state)
+{
+    (void)state;
+    struct lone *l = leader_of(3);
+    struct raft_input down = {.kind = RAFT_IN_PEER_DOWN, .node = 2};
+    assert_int_equal(lone_feed(l, &down), ERR_OK); /* a member is not forgotten for that */
+    for (raft_node_id node = 100; node < 100 + 2 * RAFT_PEERS_MAX; node++) {
+        down.node = node;
+        assert_int_equal(lone_peer(l, node, 5, true), ERR_OK);
+        assert_int_equal(lone_feed(l, &down), ERR_OK);
+    }
+    raft_index last = lone_last(l);
+    assert_int_equal(change_to(l, ROLES(V, V)), ERR_OK);
+    lone_durable(l);
+    assert_int_equal(lone_ack(l, 2, last + 1, 0), ERR_OK);
+    assert_int_equal(lone_commit(l), last + 1);
+    lone_free(l);
+}
+
+static void nodes_that_are_connected_keep_their_places(void **state)
+{
+    (void)state;
+    struct lone *l = leader_of(3);
+    raft_node_id node = 100;
+    for (uint32_t places = 2; places < RAFT_PEERS_MAX; places++) { /* members have two */
+        assert_int_equal(lone_peer(l, node++, 5, true), ERR_OK);
+    }
+    assert_int_equal(lone_peer(l, node, 5, true), ERR_FULL);
+    struct raft_input down = {.kind = RAFT_IN_PEER_DOWN, .node = 100};
+    assert_int_equal(lone_feed(l, &down), ERR_OK);
+    assert_int_equal(lone_peer(l, node, 5, true), ERR_OK);
+    assert_int_equal(lone_peer(l, 100, 5, true), ERR_FULL);
+    lone_free(l);
+}
+
 /* ---- accidents ----------------------------------------------------------------------------- */
 
 static void joint_entry_that_nobody_else_has_is_rolled_back(void **state)
@@ -827,6 +862,8 @@ int main(void)
         cmocka_unit_test(impossible_targets_are_refused),
         cmocka_unit_test(new_voter_has_the_log_that_makes_it_a_member),
         cmocka_unit_test(lost_leadership_forgets_the_change),
+        cmocka_unit_test(nodes_that_came_and_went_leave_room_for_others),
+        cmocka_unit_test(nodes_that_are_connected_keep_their_places),
         cmocka_unit_test(joint_entry_that_nobody_else_has_is_rolled_back),
         cmocka_unit_test(change_survives_the_leader_or_is_undone),
         cmocka_unit_test(change_survives_a_restart_of_everybody),
