@@ -231,6 +231,16 @@ enum err engine_peer_up(struct engine *engine, clk_ns now, const struct engine_h
     }
     struct engine_peer *peer = &engine->peers[hello->node];
     bool trusted = !engine_trust_lost(peer, hello, note);
+    struct raft_input up = {.kind = RAFT_IN_PEER_UP,
+                            .node = hello->node,
+                            .storage_id = hello->storage_id,
+                            .trusted = trusted};
+    enum err err = raft_feed(engine->raft, now, &up, NULL);
+    if (err != ERR_OK) {
+        CHECK(err == ERR_FULL);
+        return err_note_set(note, err, "node %u: %d nodes are members or connected already",
+                            hello->node, RAFT_PEERS_MAX);
+    }
     engine_send_drop(peer);
     peer->hello = *hello;
     peer->told = false;
@@ -246,10 +256,6 @@ enum err engine_peer_up(struct engine *engine, clk_ns now, const struct engine_h
     } else {
         peer->tell_at = now;
     }
-    engine_feed(engine, &(struct raft_input){.kind = RAFT_IN_PEER_UP,
-                                             .node = hello->node,
-                                             .storage_id = hello->storage_id,
-                                             .trusted = trusted});
     for (uint32_t i = 0; i < engine->cfg.group_count; i++) {
         struct stream *stream = &engine->groups[i].stream;
         if (stream->target == hello->node) {

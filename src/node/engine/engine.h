@@ -170,10 +170,11 @@ void engine_hello_get(const struct engine *engine, struct engine_hello *ret_hell
 /* What earlier connections, or the replicated member table, told about a node's disk. */
 void engine_remember(struct engine *engine, raft_node_id node, uint64_t storage_id,
                      uint64_t boot_count, uint64_t durable_seq);
-/* A connection to or from the peer stands. ERR_MISMATCH: it belongs to another cluster: close it. A
- * peer whose disk went back in time is connected, but not trusted; the note then says so. It is
- * told that it has lost promises; when it knows that on its disk, and so neither votes nor leads
- * until a leader has repaired it, it is trusted again. */
+/* A connection to or from the peer stands. Else close it: ERR_MISMATCH, it belongs to another
+ * cluster; ERR_BAD_INPUT, its id is none or this node's own; ERR_FULL, RAFT_PEERS_MAX others are
+ * members or connected. A peer whose disk went back in time is connected, but not trusted; the note
+ * then says so. It is told that it has lost promises; when it knows that on its disk, and so
+ * neither votes nor leads until a leader has repaired it, it is trusted again. */
 ERR_CHECKED enum err engine_peer_up(struct engine *engine, clk_ns now,
                                     const struct engine_hello *hello, bool *ret_trusted,
                                     struct err_note *note);
