@@ -43,11 +43,12 @@
 #include <stdint.h>
 
 typedef uint32_t raft_group_id; /* 1 is the meta group; 0 is no group */
-typedef uint32_t raft_node_id;  /* 1..; 0 is no node */
+typedef uint32_t raft_node_id;  /* 1..RAFT_NODE_ID_MAX; 0 is no node */
 typedef uint64_t raft_term;
 typedef uint64_t raft_index; /* the first entry has index 1; 0 is before the log */
 
 enum {
+    RAFT_NODE_ID_MAX = 255, /* a configuration with a higher one is refused, wherever from */
     RAFT_MEMBERS_MAX = 32,
     RAFT_PEERS_MAX = 64,
     /* Bytes of an encoded configuration at most. */

@@ -33,7 +33,8 @@ static bool member_valid(const struct raft_config *config, const struct raft_mem
     bool known = role <= RAFT_PROMOTABLE && old <= RAFT_PROMOTABLE;
     bool has_role = config->joint ? role != RAFT_NOT_A_MEMBER || old != RAFT_NOT_A_MEMBER
                                   : role != RAFT_NOT_A_MEMBER && old == RAFT_NOT_A_MEMBER;
-    return member->node != 0 && member->storage_id != 0 && known && has_role &&
+    bool in_range = member->node != 0 && member->node <= RAFT_NODE_ID_MAX;
+    return in_range && member->storage_id != 0 && known && has_role &&
            raft_config_find(config, member->node) == member;
 }
 

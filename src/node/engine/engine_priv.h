@@ -18,8 +18,8 @@
 #include "wal/wal.h"
 
 enum {
-    NODE_IDS = 256,        /* node ids are 1..255 */
-    APPLY_BATCH_MAX = 256, /* entries per call of env->apply */
+    NODE_IDS = RAFT_NODE_ID_MAX + 1, /* size of tables by node id */
+    APPLY_BATCH_MAX = 256,           /* entries per call of env->apply */
     FETCH_BUFFER_BYTES = 512 * 1024,
     FETCH_ENTRIES_MAX = 1024,
     FETCHES_MAX = 64, /* appends per peer that wait for the WAL */

@@ -203,13 +203,16 @@ static void impossible_configurations_are_refused(void **state)
 {
     (void)state;
     assert_int_equal(decode_config_with(20, 8), ERR_OK);
-    assert_int_equal(decode_config_with(0, 3), ERR_BAD_INPUT);  /* a later version */
-    assert_int_equal(decode_config_with(0, 2), ERR_OK);         /* which can say the same */
-    assert_int_equal(decode_config_with(1, 1), ERR_BAD_INPUT);  /* a flag that version 1 has not */
-    assert_int_equal(decode_config_with(2, 1), ERR_BAD_INPUT);  /* bytes left over */
-    assert_int_equal(decode_config_with(2, 3), ERR_BAD_INPUT);  /* bytes missing */
-    assert_int_equal(decode_config_with(3, 1), ERR_BAD_INPUT);  /* too many */
-    assert_int_equal(decode_config_with(4, 0), ERR_BAD_INPUT);  /* node 0 */
+    assert_int_equal(decode_config_with(0, 3), ERR_BAD_INPUT); /* a later version */
+    assert_int_equal(decode_config_with(0, 2), ERR_OK);        /* which can say the same */
+    assert_int_equal(decode_config_with(1, 1), ERR_BAD_INPUT); /* a flag that version 1 has not */
+    assert_int_equal(decode_config_with(2, 1), ERR_BAD_INPUT); /* bytes left over */
+    assert_int_equal(decode_config_with(2, 3), ERR_BAD_INPUT); /* bytes missing */
+    assert_int_equal(decode_config_with(3, 1), ERR_BAD_INPUT); /* too many */
+    assert_int_equal(decode_config_with(4, 0), ERR_BAD_INPUT); /* node 0 */
+    assert_int_equal(decode_config_with(4, 255), ERR_OK);
+    assert_int_equal(decode_config_with(5, 1), ERR_BAD_INPUT);  /* node 257 */
+    assert_int_equal(decode_config_with(7, 1), ERR_BAD_INPUT);  /* node 16,777,217 */
     assert_int_equal(decode_config_with(8, 3), ERR_BAD_INPUT);  /* unknown role */
     assert_int_equal(decode_config_with(9, 1), ERR_BAD_INPUT);  /* not zero */
     assert_int_equal(decode_config_with(20, 1), ERR_BAD_INPUT); /* the same node twice */

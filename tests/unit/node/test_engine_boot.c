@@ -1,5 +1,5 @@
-/* An engine and its peers from the first connection on: who gets the founding configuration, and
- * how many nodes it may know.
+/* An engine and its peers from the first connection on: who gets the founding configuration, whose
+ * configuration is refused, and how many nodes it may know.
  *
  * A real engine with a WAL on a disk in memory is node 2 of three; the other nodes are what the
  * test sends in their names. */
@@ -303,6 +303,36 @@ static void later_configuration_is_not_passed_on_as_the_founding_one(void **stat
     rig_free(rig);
 }
 
+/* ---- node ids -------------------------------------------------------------------------------- */
+
+static void founding_configuration_with_an_id_out_of_range_is_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    assert_int_equal(rig_up(rig, 1, false), ERR_OK);
+    assert_int_equal(rig_found(rig, 256), ERR_BAD_INPUT);
+    assert_int_equal(rig_found(rig, UINT32_MAX), ERR_BAD_INPUT);
+    rig_settle(rig);
+    assert_int_equal(rig_config_index(rig), 0);
+    assert_int_equal(rig_found(rig, 255), ERR_OK);
+    rig_settle(rig);
+    assert_int_equal(rig_config_index(rig), 1);
+    rig_free(rig);
+}
+
+static void appended_configuration_with_an_id_out_of_range_is_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = founded();
+    assert_int_equal(rig_append_change(rig, 256), ERR_BAD_INPUT);
+    rig_settle(rig);
+    assert_int_equal(rig_config_index(rig), 1);
+    assert_int_equal(rig_append_change(rig, 255), ERR_OK);
+    rig_settle(rig);
+    assert_int_equal(rig_config_index(rig), 2);
+    rig_free(rig);
+}
+
 /* ---- how many -------------------------------------------------------------------------------- */
 
 static void one_node_too_many_is_refused_until_another_goes(void **state)
@@ -328,6 +358,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(founding_configuration_is_passed_on_after_a_restart),
         cmocka_unit_test(later_configuration_is_not_passed_on_as_the_founding_one),
+        cmocka_unit_test(founding_configuration_with_an_id_out_of_range_is_refused),
+        cmocka_unit_test(appended_configuration_with_an_id_out_of_range_is_refused),
         cmocka_unit_test(one_node_too_many_is_refused_until_another_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
